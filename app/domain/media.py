@@ -59,3 +59,11 @@ class DecodedAudio:
     sample_rate: int
     duration: float
     content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRef:
+    """Where stored media lies and what it is."""
+
+    key: str
+    content_type: str

@@ -1,0 +1,54 @@
+"""Items: what is stored, listed and found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from app.domain.media import MediaRef
+    from app.domain.modality import Modality
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """An item to write: `vector` is float32 [d] and `metadata` a JSON object as text.
+
+    `modality` is None for a vector that a client brought itself.
+    """
+
+    id: str
+    modality: Modality | None
+    vector: NDArray[np.float32]
+    text: str | None = None
+    media: MediaRef | None = None
+    metadata: str = "{}"
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A stored item. `metadata` stays JSON text: it passes through unparsed."""
+
+    id: str
+    modality: Modality | None
+    text: str | None
+    media: MediaRef | None
+    metadata: str
+    namespace: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A found item and its similarity (see Metric); `vector` only where it was asked for."""
+
+    item: Item
+    similarity: float
+    vector: NDArray[np.float32] | None = None
