@@ -1,0 +1,238 @@
+"""Items and their vectors: written, listed, fetched and deleted."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pgvector import HalfVector, Vector
+
+from app.errors import InvalidInput, NotFound, Unavailable
+from app.store.errors import translated
+from app.store.filters import compile_filter
+from app.store.names import collection_lock, items_table, vectors_table
+from app.store.rows import CODES, ITEM_COLUMNS, VECTOR_TYPES, item_from, vector_from
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Collection as Container
+
+    import asyncpg
+    from numpy.typing import NDArray
+
+    from app.domain.collections import Collection
+    from app.domain.filters import Filter
+    from app.domain.items import Item, NewItem
+    from app.domain.modality import Modality
+    from app.store.database import Database
+
+# Items in the order sent get ascending numbers, but are locked in the order of their ids, so that
+# two batches with items in common cannot wait for each other.
+_PUT = """
+WITH input AS MATERIALIZED (
+    SELECT nextval('item_seq') AS seq, *
+    FROM unnest($1::text[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::text[],
+                $7::text[], $8::{type}[])
+    AS i (id, namespace, modality, text, media_key, media_type, metadata, embedding)
+), stored AS (
+    INSERT INTO {items}
+        (collection_key, seq, id, namespace, modality, text, media_key, media_type, metadata)
+    SELECT {collection_key}, seq, id, namespace, modality, text, media_key, media_type,
+           metadata::jsonb
+    FROM input ORDER BY id COLLATE "C"
+    ON CONFLICT (id, collection_key) DO UPDATE SET
+        namespace = excluded.namespace, modality = excluded.modality, text = excluded.text,
+        media_key = excluded.media_key, media_type = excluded.media_type,
+        metadata = excluded.metadata, updated_at = now()
+    RETURNING id, seq, xmax = 0 AS inserted
+), embedded AS (
+    INSERT INTO {vectors} (space_key, item_seq, modality, embedding)
+    SELECT {space_key}, stored.seq, input.modality, input.embedding
+    FROM stored JOIN input ON input.id = stored.id COLLATE "C"
+    ON CONFLICT (item_seq, space_key) DO UPDATE SET
+        modality = excluded.modality, embedding = excluded.embedding
+)
+SELECT count(*) FILTER (WHERE inserted) FROM stored
+"""
+_DELETE = """
+WITH found AS MATERIALIZED (
+    SELECT seq FROM {items} WHERE id = ANY ($1) ORDER BY id FOR UPDATE
+), gone AS (
+    DELETE FROM {items} WHERE seq IN (SELECT seq FROM found) RETURNING seq
+), vectors AS (
+    DELETE FROM {vectors} WHERE item_seq IN (SELECT seq FROM gone)
+)
+SELECT count(*) FROM gone
+"""
+_COUNT = """
+UPDATE collections SET item_count = item_count + $2, updated_at = now()
+WHERE key = $1 RETURNING true
+"""
+_CLAIM_MEDIA = "DELETE FROM media_outbox WHERE key = ANY ($1) AND reserved RETURNING key"
+
+
+class ItemStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(self, collection: Collection, items: Sequence[NewItem]) -> None:
+        """Insert the items or replace those of the same id, all or none of them.
+
+        The last of several items with one id counts. Media must have been reserved in the outbox;
+        the media of replaced items is queued for deletion. Callers validate text, ids and
+        metadata: no NUL and no lone surrogates, which Postgres cannot hold. Raises InvalidInput
+        for what cannot be stored, NotFound for a deleted collection, and Unavailable where
+        reserved media has been given up meanwhile.
+        """
+        batch = list({item.id: item for item in items}.values())
+        if not batch:
+            return
+        embeddings = _embeddings(collection, batch)
+        media = {item.media.key: item.id for item in batch if item.media is not None}
+        spec = collection.space.spec
+        statement = _PUT.format(
+            items=items_table(collection.key),
+            vectors=vectors_table(collection.space.key),
+            collection_key=int(collection.key),
+            space_key=int(collection.space.key),
+            type=VECTOR_TYPES[spec.precision],
+        )
+        async with self._writing(collection) as connection:
+            if media:
+                await _claim_media(connection, collection, media)
+            inserted = await connection.fetchval(
+                statement,
+                [item.id for item in batch],
+                [item.namespace for item in batch],
+                [CODES[item.modality] for item in batch],
+                [item.text for item in batch],
+                [item.media and item.media.key for item in batch],
+                [item.media and item.media.content_type for item in batch],
+                [item.metadata for item in batch],
+                embeddings,
+            )
+            await _count(connection, collection, inserted)
+
+    async def delete(self, collection: Collection, ids: Container[str]) -> int:
+        """Delete those that exist and return how many did; their media is queued for deletion."""
+        statement = _DELETE.format(
+            items=items_table(collection.key), vectors=vectors_table(collection.space.key)
+        )
+        async with self._writing(collection) as connection:
+            deleted: int = await connection.fetchval(statement, list(ids))
+            await _count(connection, collection, -deleted)
+        return deleted
+
+    async def get(self, collection: Collection, ids: Container[str]) -> list[Item]:
+        """Those that exist, in no particular order."""
+        query = (
+            f"SELECT {ITEM_COLUMNS} FROM {items_table(collection.key)} AS i WHERE i.id = ANY ($1)"
+        )
+        with translated(collection):
+            rows = await self._database.pool.fetch(query, list(ids))
+        return [item_from(row) for row in rows]
+
+    async def vectors(
+        self, collection: Collection, ids: Container[str]
+    ) -> dict[str, NDArray[np.float32]]:
+        """The vectors, float32 [d], of those that exist."""
+        query = (
+            f"SELECT i.id, v.embedding FROM {items_table(collection.key)} AS i "
+            f"JOIN {vectors_table(collection.space.key)} AS v ON v.item_seq = i.seq "
+            "WHERE i.id = ANY ($1)"
+        )
+        with translated(collection):
+            rows = await self._database.pool.fetch(query, list(ids))
+        return {row["id"]: vector_from(row["embedding"]) for row in rows}
+
+    async def list(
+        self,
+        collection: Collection,
+        *,
+        limit: int,
+        offset: int,
+        modalities: Container[Modality | None] | None = None,
+        filter: Filter | None = None,  # noqa: A002
+    ) -> tuple[list[Item], int]:
+        """A page in the order of creation, and how many items match in all."""
+        values: list[Any] = []
+
+        def bind(value: Any) -> str:
+            values.append(value)
+            return f"${len(values)}"
+
+        conditions = []
+        if modalities is not None:
+            codes = sorted(CODES[modality] for modality in modalities)
+            conditions.append(f"i.modality = ANY ({bind(codes)}::smallint[])")
+        if filter is not None:
+            conditions.append(f"({compile_filter(filter, bind, 'i.metadata')})")
+        source = f"FROM {items_table(collection.key)} AS i"
+        total = "c.item_count"
+        if conditions:
+            source += f" WHERE {' AND '.join(conditions)}"
+            total = f"(SELECT count(*) {source})"
+        query = f"""
+        SELECT {total} AS total, page.* FROM collections AS c LEFT JOIN (
+            SELECT i.seq, {ITEM_COLUMNS} {source}
+            ORDER BY i.seq LIMIT {bind(limit)} OFFSET {bind(offset)}
+        ) AS page ON true
+        WHERE c.key = {bind(collection.key)} ORDER BY page.seq
+        """
+        with translated(collection):
+            rows = await self._database.pool.fetch(query, *values)
+        if not rows:
+            raise NotFound("collection", collection.id)
+        return [item_from(row) for row in rows if row["id"] is not None], rows[0]["total"]
+
+    @asynccontextmanager
+    async def _writing(self, collection: Collection) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction that the collection's deletion waits for, or that waits for it."""
+        with translated(collection):
+            async with self._database.pool.acquire() as connection, connection.transaction():
+                await connection.execute(
+                    "SELECT pg_advisory_xact_lock_shared($1)", collection_lock(collection.key)
+                )
+                yield connection
+
+
+def _embeddings(collection: Collection, items: Sequence[NewItem]) -> list[HalfVector | Vector]:
+    dimensions = collection.space.spec.dimensions
+    for item in items:
+        if item.vector.shape != (dimensions,):
+            raise InvalidInput.at(
+                (), f"item {item.id!r}: a vector of {dimensions} numbers is needed"
+            )
+    matrix = np.stack([item.vector for item in items])
+    if VECTOR_TYPES[collection.space.spec.precision] == "halfvec":
+        with np.errstate(over="ignore"):
+            matrix = matrix.astype(np.float16)
+    if not np.isfinite(matrix).all():
+        raise InvalidInput.at((), "a vector holds a number that is not finite or too large")
+    wrap = HalfVector if matrix.dtype == np.float16 else Vector
+    return [wrap(row) for row in matrix]  # a bare array would be taken for a nested one
+
+
+async def _claim_media(
+    connection: asyncpg.Connection, collection: Collection, media: dict[str, str]
+) -> None:
+    """Take the media off the outbox; what an item had already, it may keep."""
+    claimed = {row["key"] for row in await connection.fetch(_CLAIM_MEDIA, list(media))}
+    missing = [key for key in media if key not in claimed]
+    if not missing:
+        return
+    kept = await connection.fetch(
+        f"SELECT media_key FROM {items_table(collection.key)} "
+        "WHERE (id, media_key) IN (SELECT * FROM unnest($1::text[], $2::text[]))",
+        [media[key] for key in missing],
+        missing,
+    )
+    if len(kept) < len(missing):
+        raise Unavailable("database", "the media was given up before its item was stored")
+
+
+async def _count(connection: asyncpg.Connection, collection: Collection, change: int) -> None:
+    """Keep the collection's count, last of all: the lock on its row is short."""
+    if not await connection.fetchval(_COUNT, collection.key, change):
+        raise NotFound("collection", collection.id)

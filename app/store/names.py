@@ -1,0 +1,36 @@
+"""Names of the tables that belong to one collection or space, from our own integer keys."""
+
+from __future__ import annotations
+
+
+def quoted(prefix: str, key: int, suffix: str = "") -> str:
+    """Return an SQL identifier. The only place where one is formatted.
+
+    `prefix` and `suffix` are literals of ours, `key` an integer that the database gave out.
+    """
+    return f'"{prefix}{int(key)}{suffix}"'
+
+
+def items_table(collection_key: int) -> str:
+    return quoted("items_c", collection_key)
+
+
+def vectors_table(space_key: int) -> str:
+    return quoted("vectors_s", space_key)
+
+
+def hnsw_index(space_key: int, modality_code: int) -> str:
+    return quoted("vectors_s", space_key, f"_m{int(modality_code)}_hnsw")
+
+
+# Advisory locks: one class per kind of thing, the thing's key in the lower 48 bits.
+def collection_lock(collection_key: int) -> int:
+    """Writers of a collection share this lock; its deletion takes it alone."""
+    return (1 << 48) + collection_key
+
+
+def index_lock(space_key: int) -> int:
+    return (2 << 48) + space_key
+
+
+MIGRATION_LOCK = 3 << 48

@@ -1,0 +1,81 @@
+"""Rows of the database as values of the domain, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.domain.collections import (
+    Collection,
+    IndexState,
+    Metric,
+    Space,
+    SpaceSpec,
+    VectorPrecision,
+)
+from app.domain.items import Item
+from app.domain.media import MediaRef
+from app.domain.modality import Modality
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+# What `modality` columns hold, and where arrays with one element per modality hold it.
+MODALITIES: tuple[Modality | None, ...] = (None, Modality.IMAGE, Modality.TEXT, Modality.AUDIO)
+CODES: dict[Modality | None, int] = {modality: code for code, modality in enumerate(MODALITIES)}
+
+# pgvector's type of the embeddings in a space.
+VECTOR_TYPES = {VectorPrecision.FLOAT16: "halfvec", VectorPrecision.FLOAT32: "vector"}
+
+ITEM_COLUMNS = (
+    "i.id, i.modality, i.text, i.media_key, i.media_type, i.metadata, i.namespace, "
+    "i.created_at, i.updated_at"
+)
+
+
+def item_from(row: Mapping[str, Any]) -> Item:
+    key = row["media_key"]
+    return Item(
+        id=row["id"],
+        modality=MODALITIES[row["modality"]],
+        text=row["text"],
+        media=None if key is None else MediaRef(key, row["media_type"]),
+        metadata=row["metadata"],
+        namespace=row["namespace"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def vector_from(value: Any) -> NDArray[np.float32]:
+    """Return float32 [d] of pgvector's HalfVector or Vector."""
+    return np.array(value.to_numpy(), dtype=np.float32)
+
+
+COLLECTION_COLUMNS = (
+    "c.key, c.id, c.project_id, c.name, c.description, c.item_count, c.created_at, c.updated_at, "
+    "s.key AS space_key, s.model_id, s.dimensions, s.metric, s.precision, s.index_state"
+)
+
+
+def collection_from(row: Mapping[str, Any]) -> Collection:
+    spec = SpaceSpec(
+        model_id=row["model_id"],
+        dimensions=row["dimensions"],
+        metric=Metric(row["metric"]),
+        precision=VectorPrecision(row["precision"]),
+    )
+    return Collection(
+        key=row["key"],
+        id=row["id"],
+        project_id=row["project_id"],
+        name=row["name"],
+        description=row["description"],
+        space=Space(row["space_key"], spec, IndexState(row["index_state"])),
+        item_count=row["item_count"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

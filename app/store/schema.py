@@ -1,0 +1,172 @@
+"""The tables. Migrations are compared with them: see `tests/store/test_migrations.py`.
+
+`items` and `vectors_*` are parents that hold no rows. Each collection has its own child of
+`items`, each space its own child of `vectors_float16` or `vectors_float32` (app/store/names.py),
+made with INHERITS: a migration of the parent's columns reaches every child, while making or
+dropping a child costs the same however many there are (declarative partitions cost time in
+proportion to their number, and dropping one locks the parent).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pgvector.sqlalchemy import HALFVEC, VECTOR
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Sequence,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "pk": "%(table_name)s_pkey",
+    }
+)
+
+ByteOrdered = Text(collation="C")
+
+
+def _created(name: str = "created_at") -> Column[Any]:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=text("now()"))
+
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", ByteOrdered, primary_key=True),
+    _created(),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", ByteOrdered, primary_key=True),
+    Column("project_id", ByteOrdered, ForeignKey(projects.c.id), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("prefix", ByteOrdered, nullable=False, unique=True),
+    Column("secret_hash", LargeBinary, nullable=False, comment="SHA-256 of the whole secret"),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True)),
+    _created(),
+    Index(None, "project_id"),
+)
+
+collections = Table(
+    "collections",
+    metadata,
+    Column("key", BigInteger, Identity(), primary_key=True),
+    Column("id", ByteOrdered, nullable=False, unique=True),
+    Column("project_id", ByteOrdered, ForeignKey(projects.c.id), nullable=False),
+    Column("name", ByteOrdered, nullable=False),
+    Column("description", Text),
+    Column("config", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("current_space", BigInteger, ForeignKey("spaces.key", use_alter=True), nullable=False),
+    Column("item_count", BigInteger, nullable=False, server_default=text("0")),
+    _created(),
+    _created("updated_at"),
+    UniqueConstraint("project_id", "name"),
+)
+
+spaces = Table(
+    "spaces",
+    metadata,
+    Column("key", BigInteger, Identity(), primary_key=True),
+    Column(
+        "collection_key",
+        BigInteger,
+        ForeignKey(collections.c.key, ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("name", ByteOrdered, nullable=False, server_default=text("''")),
+    Column("model_id", Text, comment="null: vectors that clients bring"),
+    Column("dimensions", Integer, nullable=False),
+    Column("metric", Text, nullable=False),
+    Column("precision", Text, nullable=False),
+    Column("index_state", Text, nullable=False, server_default=text("'none'")),
+    _created(),
+    Index(None, "collection_key"),
+)
+
+item_seq = Sequence("item_seq", data_type=BigInteger, metadata=metadata)
+
+items = Table(
+    "items",
+    metadata,
+    Column("collection_key", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False, server_default=item_seq.next_value()),
+    Column("modality", SmallInteger, nullable=False, comment="0 none, 1 image, 2 text, 3 audio"),
+    Column("id", ByteOrdered, nullable=False),
+    Column("namespace", ByteOrdered, nullable=False, server_default=text("''")),
+    Column("text", Text),
+    Column("media_key", ByteOrdered),
+    Column("media_type", Text),
+    Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
+    _created(),
+    _created("updated_at"),
+    PrimaryKeyConstraint("id", "collection_key"),
+    UniqueConstraint("seq", "collection_key"),
+)
+
+
+def _vectors(name: str, kind: type[HALFVEC | VECTOR]) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("space_key", BigInteger, nullable=False),
+        Column("item_seq", BigInteger, nullable=False, autoincrement=False),
+        Column("modality", SmallInteger, nullable=False),
+        Column("embedding", kind(), nullable=False),
+        PrimaryKeyConstraint("item_seq", "space_key"),
+    )
+
+
+vectors_float16 = _vectors("vectors_float16", HALFVEC)
+vectors_float32 = _vectors("vectors_float32", VECTOR)
+
+media_outbox = Table(
+    "media_outbox",
+    metadata,
+    Column("key", ByteOrdered, primary_key=True),
+    Column("due_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column(
+        "reserved",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="an item that is being written may still claim this media",
+    ),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Index(None, "due_at"),
+)
+
+dropped_collections = Table(
+    "dropped_collections",
+    metadata,
+    Column("collection_key", BigInteger, primary_key=True, autoincrement=False),
+    Column("space_keys", ARRAY(BigInteger), nullable=False),
+    Column("media_queued", Boolean, nullable=False),
+    _created("dropped_at"),
+    comment="deleted collections whose tables are still to be dropped",
+)
