@@ -1,0 +1,257 @@
+"""The OpenAPI 3.1 document, made from the handlers and the structs that they take and give.
+
+Written by hand where litestar's generator stops: it fails on msgspec's Raw, does not close
+objects that refuse unknown fields, and knows nothing of problem details.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import msgspec
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import ParameterKwarg, QueryParameter
+from msgspec import Meta
+
+from app.api.problems import PROBLEM_JSON, TYPE_PREFIX, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from litestar.routes import BaseRoute
+    from litestar.typing import FieldDefinition
+
+    Schemas = Mapping[Any, dict[str, Any]]
+
+_OPT = "documented"
+_REF = "#/components/schemas/{name}"
+
+DESCRIPTION = """\
+Images, texts and sounds become vectors in one space: index them in a collection, then search with
+any of the three.
+
+Errors are problem details (RFC 9457) with a stable `code`. Every answer carries `X-Request-Id`.
+Fields that the first published version of this API did not have are marked as additions.
+"""
+
+TAGS = {
+    "Models": "What makes the vectors.",
+    "Collections": "Where items live.",
+    "Items": "What is stored and found.",
+    "Search": "Across images, texts and sounds.",
+    "Health": "For load balancers and orchestrators.",
+}
+
+ERRORS = {
+    400: "Malformed JSON; or a field that is missing, wrong, unknown or out of range.",
+    401: "No key, or one that is unknown, expired or revoked.",
+    403: "The key lacks the scope.",
+    404: "Not there, or another project's.",
+    409: "The name is taken.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+    422: "Media cannot be fetched or decoded.",
+    429: "Too much at once; try again after `Retry-After` seconds.",
+    503: "The database, the store or a model cannot be reached; try again later.",
+}
+_CODES = {
+    400: "invalid_request",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    409: "name_taken",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+    422: "fetch_failed",
+    429: "overloaded",
+    503: "unavailable",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Documented:
+    """What a handler's signature does not say: examples, and the errors beside the usual ones."""
+
+    request: dict[str, Any] | None
+    answer: dict[str, Any] | None
+    errors: Mapping[int, str] = field(default_factory=dict)
+    public: bool = False
+
+
+def documented(
+    *,
+    request: dict[str, Any] | None = None,
+    answer: dict[str, Any] | None = None,
+    errors: Mapping[int, str] | None = None,
+    public: bool = False,
+) -> dict[str, Any]:
+    """Return the `opt` of a handler that the document shows; `public` handlers need no key."""
+    return {_OPT: Documented(request, answer, errors or {}, public)}
+
+
+def build_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
+    """Describe every handler that is `documented`."""
+    found = [
+        (route.path_format, handler)
+        for route in sorted(routes, key=lambda route: route.path_format)
+        for handler in getattr(route, "route_handlers", ())
+        if isinstance(handler, HTTPRouteHandler) and _OPT in handler.opt
+    ]
+    schemas, components = _schemas(handler for _, handler in found)
+    paths: dict[str, dict[str, Any]] = {}
+    for path, handler in found:
+        for method in sorted(handler.http_methods):
+            paths.setdefault(path, {})[method.lower()] = _operation(handler, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Omnivec",
+            "version": version("omnivec"),
+            "summary": "Multimodal semantic search",
+            "description": DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "security": [{"key": []}, {}],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "headers": {
+                "RequestId": {
+                    "description": "Names the request in the logs; yours if you sent one.",
+                    "schema": {"type": "string"},
+                },
+                "RetryAfter": {
+                    "description": "Seconds after which to try again.",
+                    "schema": {"type": "integer", "minimum": 1},
+                },
+            },
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A key made by `omnivec keys create`. Not needed from this "
+                    "machine as long as no key exists.",
+                }
+            },
+        },
+    }
+
+
+def _schemas(handlers: Iterable[HTTPRouteHandler]) -> tuple[Schemas, dict[str, Any]]:
+    """Return the schema of each annotation that is used, and the components they refer to."""
+    annotations: list[Any] = [Problem]
+    for handler in handlers:
+        annotations.append(handler.parsed_return_field.annotation)
+        annotations += [_constrained(parameter) for parameter in _parameters(handler)]
+        if handler.parsed_data_field:
+            annotations.append(handler.parsed_data_field.annotation)
+    unique = list(dict.fromkeys(annotations))
+    schemas, components = msgspec.json.schema_components(unique, ref_template=_REF)
+    return dict(zip(unique, schemas, strict=True)), components
+
+
+def _operation(handler: HTTPRouteHandler, schemas: Schemas) -> dict[str, Any]:
+    doc: Documented = handler.opt[_OPT]
+    operation: dict[str, Any] = {
+        "operationId": handler.operation_id,
+        "summary": handler.summary,
+        "description": inspect.getdoc(handler.fn) or "",
+        "tags": sorted(handler.resolve_tags()),
+        "responses": dict(_responses(handler, doc, schemas)),
+    }
+    if doc.public:
+        operation["security"] = []
+    if parameters := [_parameter(parameter, schemas) for parameter in _parameters(handler)]:
+        operation["parameters"] = parameters
+    if data := handler.parsed_data_field:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": _content(schemas[data.annotation], doc.request)},
+        }
+    return operation
+
+
+def _responses(
+    handler: HTTPRouteHandler, doc: Documented, schemas: Schemas
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield (
+        str(handler.status_code),
+        {
+            "description": "It worked.",
+            "headers": {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}},
+            "content": {
+                "application/json": _content(
+                    schemas[handler.parsed_return_field.annotation], doc.answer
+                )
+            },
+        },
+    )
+    usual = [] if doc.public else [400, 401, 403, 503]
+    if handler.parsed_data_field:
+        usual += [413, 415]
+    errors = {status: ERRORS[status] for status in usual} | dict(doc.errors)
+    for status, text in sorted(errors.items()):
+        headers = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
+        if status in {429, 503}:
+            headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
+        example = {
+            "type": TYPE_PREFIX + _CODES[status],
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "detail": text,
+            "code": _CODES[status],
+        }
+        yield (
+            str(status),
+            {
+                "description": text,
+                "headers": headers,
+                "content": {PROBLEM_JSON: _content(schemas[Problem], example)},
+            },
+        )
+
+
+def _content(schema: dict[str, Any], example: dict[str, Any] | None) -> dict[str, Any]:
+    return {"schema": schema} if example is None else {"schema": schema, "example": example}
+
+
+def _parameters(handler: HTTPRouteHandler) -> list[FieldDefinition]:
+    """Return the path and the query parameters of a handler."""
+    return [
+        definition
+        for definition in handler.parsed_fn_signature.parameters.values()
+        if isinstance(definition.kwarg_definition, ParameterKwarg)
+    ]
+
+
+def _parameter(definition: FieldDefinition, schemas: Schemas) -> dict[str, Any]:
+    kwarg = cast("ParameterKwarg", definition.kwarg_definition)
+    in_query = isinstance(kwarg, QueryParameter)
+    schema = schemas[_constrained(definition)]
+    if in_query and definition.has_default and definition.default is not None:
+        schema = {**schema, "default": definition.default}
+    described = {"description": kwarg.description} if kwarg.description else {}
+    return {
+        "name": kwarg.name or definition.name,
+        "in": "query" if in_query else "path",
+        "required": not in_query,
+        **described,
+        "schema": schema,
+    }
+
+
+def _constrained(definition: FieldDefinition) -> Any:
+    """Return a parameter's type without its null (it is then absent) and with its bounds."""
+    inner = [kind for kind in definition.args if kind is not type(None)]
+    annotation = inner[0] if definition.is_optional else definition.annotation
+    kwarg = definition.kwarg_definition
+    bounds = {
+        name: bound for name in ("ge", "le") if (bound := getattr(kwarg, name, None)) is not None
+    }
+    return Annotated[annotation, Meta(**bounds)] if bounds else annotation

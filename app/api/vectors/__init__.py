@@ -1,0 +1,21 @@
+"""The native API, `/v1/vectors`."""
+
+from __future__ import annotations
+
+from litestar import Router
+
+from app.api.requests import refuse_unknown_parameters
+from app.api.vectors.collections import CollectionController
+from app.api.vectors.items import ItemController
+from app.api.vectors.models import ModelController
+from app.api.vectors.search import SearchController
+
+__all__ = ["router"]
+
+
+def router() -> Router:
+    return Router(
+        path="/v1/vectors",
+        route_handlers=[ModelController, CollectionController, ItemController, SearchController],
+        before_request=refuse_unknown_parameters,
+    )

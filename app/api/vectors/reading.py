@@ -1,0 +1,190 @@
+"""From the wire's structs to the engine's requests; every violation is told at once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
+
+from app.api.filter_language import parse_filter
+from app.api.inline_media import NotBase64, TooLong, decode_base64
+from app.api.metadata import check_metadata
+from app.domain.modality import Modality
+from app.domain.requests import (
+    Example,
+    IndexItem,
+    InlineInput,
+    Input,
+    OnError,
+    SearchQuery,
+    TextInput,
+    UrlInput,
+)
+from app.errors import InvalidInput, ItemFailure, PayloadTooLarge, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.api.vectors import schemas
+    from app.errors import Path
+    from app.settings import MediaSettings
+
+MAX_ITEMS = 100
+MAX_DELETE_IDS = 1_000
+MAX_TEXT_CHARS = 8_192
+MAX_URL_CHARS = 8_192
+
+INPUT_FIELDS = ("image", "image_base64", "text", "audio", "audio_base64")
+_ONE_OF = "exactly one of image, image_base64, text, audio and audio_base64 is needed"
+_ITEM_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Items to index: `places[i]` is where `items[i]` stood among all `size` items sent."""
+
+    items: Sequence[IndexItem]
+    places: Sequence[int]
+    failures: Sequence[ItemFailure]
+    size: int
+
+
+async def read_batch(request: schemas.IndexRequest, limits: MediaSettings) -> Batch:
+    """Check and decode the items.
+
+    What is wrong with an item's fields fails the request (InvalidInput). What is wrong with the
+    bytes in them fails the request too (PayloadTooLarge, InvalidInput) or, skipping, the item.
+    """
+    if len(request.items) > MAX_ITEMS:
+        raise PayloadTooLarge(f"at most {MAX_ITEMS} items are taken at once", ("items",))
+    violations: list[Violation] = []
+    checked: list[tuple[str, str]] = []
+    for index, item in enumerate(request.items):
+        path: Path = ("items", index)
+        field, faults = _check_input(item, path)
+        violations += faults
+        if item.id is not None and not _ITEM_ID.fullmatch(item.id):
+            message = "an id has 1 to 128 letters, digits, `_`, `-`, `.` or `:`"
+            violations.append(Violation((*path, "id"), message))
+        metadata = "{}"
+        if item.metadata is not UNSET:
+            metadata, faults = check_metadata(item.metadata, (*path, "metadata"))
+            violations += faults
+        checked.append((field, metadata))
+    if violations:
+        raise InvalidInput(violations)
+    return await _decode_batch(request, checked, limits)
+
+
+async def _decode_batch(
+    request: schemas.IndexRequest, checked: Sequence[tuple[str, str]], limits: MediaSettings
+) -> Batch:
+    items, places, failures = [], [], []
+    for index, (item, (field, metadata)) in enumerate(zip(request.items, checked, strict=True)):
+        try:
+            source = await _read_input(item, field, ("items", index), limits)
+        except PayloadTooLarge as error:
+            if request.on_error is OnError.FAIL:
+                raise
+            failures.append(ItemFailure(index, (field,), "media_too_large", error.message))
+        except InvalidInput as error:
+            failures.append(ItemFailure(index, (field,), "invalid_base64", error.message))
+        else:
+            items.append(IndexItem(source, metadata, item.id))
+            places.append(index)
+    if failures and request.on_error is OnError.FAIL:
+        raise InvalidInput(
+            [Violation(("items", f.index, *f.path), f.message, f.code) for f in failures]
+        )
+    return Batch(items, places, failures, len(request.items))
+
+
+async def read_search(request: schemas.SearchRequest, limits: MediaSettings) -> SearchQuery:
+    """Check and decode a search. Raises InvalidInput and PayloadTooLarge."""
+    violations: list[Violation] = []
+    field = ""
+    example = request.example
+    if _given(request) or example is None:
+        field, violations = _check_input(request, ())
+    if example is not None and not (example.positive or example.negative):
+        violations.append(Violation(("example",), "an example names at least one item"))
+    filter_ = None
+    if request.filter is not None:
+        try:
+            filter_ = parse_filter(request.filter)
+        except InvalidInput as error:
+            violations += error.violations
+    if violations:
+        raise InvalidInput(violations)
+    return SearchQuery(
+        input=await _read_input(request, field, (), limits) if field else None,
+        example=Example(tuple(example.positive), tuple(example.negative)) if example else None,
+        top_k=request.top_k,
+        offset=request.offset,
+        threshold=request.threshold,
+        modalities=frozenset(request.content_types) if request.content_types else None,
+        filter=filter_,
+        exact=request.exact,
+        with_vectors="vector" in request.include,
+    )
+
+
+def read_delete(request: schemas.DeleteItems) -> list[str]:
+    if len(request.ids) > MAX_DELETE_IDS:
+        raise PayloadTooLarge(f"at most {MAX_DELETE_IDS} ids are taken at once", ("ids",))
+    return request.ids
+
+
+def check_text(text: str, path: Path) -> list[Violation]:
+    """Refuse the one character that Postgres cannot store."""
+    if "\0" in text:
+        return [Violation(path, f"{path[-1]} holds no NUL character")]
+    return []
+
+
+def _given(fields: schemas.InputFields) -> list[str]:
+    return [name for name in INPUT_FIELDS if getattr(fields, name) is not None]
+
+
+def _check_input(fields: schemas.InputFields, path: Path) -> tuple[str, list[Violation]]:
+    """Return the field that the content is in, and what is wrong with it."""
+    given = _given(fields)
+    if len(given) != 1:
+        found = f"; there are {', '.join(given)}" if given else ""
+        return "", [Violation(path, _ONE_OF + found, "one_input")]
+    field = given[0]
+    place = (*path, field)
+    match field:
+        case "text":
+            text = fields.text or ""
+            if not 1 <= len(text) <= MAX_TEXT_CHARS:
+                return field, [Violation(place, f"text has 1 to {MAX_TEXT_CHARS} characters")]
+            return field, check_text(text, place)
+        case "image" | "audio":
+            url = getattr(fields, field)
+            if not 1 <= len(url) <= MAX_URL_CHARS:
+                return field, [Violation(place, f"a URL has 1 to {MAX_URL_CHARS} characters")]
+    return field, []
+
+
+async def _read_input(
+    fields: schemas.InputFields, field: str, path: Path, limits: MediaSettings
+) -> Input:
+    value: str = getattr(fields, field)
+    match field:
+        case "text":
+            return TextInput(value)
+        case "image" | "audio":
+            return UrlInput(Modality(field), value, field)
+    modality = Modality.IMAGE if field == "image_base64" else Modality.AUDIO
+    limit = limits.image_max_bytes if modality is Modality.IMAGE else limits.audio_max_bytes
+    place = (*path, field)
+    try:
+        return InlineInput(modality, await decode_base64(value, limit), field)
+    except TooLong as error:
+        message = f"{error.size} bytes; at most {limit} are taken"
+        raise PayloadTooLarge(message, place) from None
+    except NotBase64 as error:
+        raise InvalidInput([Violation(place, str(error), "invalid_base64")]) from None
