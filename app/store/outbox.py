@@ -29,6 +29,9 @@ WHERE key IN (
     FOR UPDATE SKIP LOCKED
 ) RETURNING key
 """
+_EXPIRE = """
+UPDATE media_outbox SET due_at = now(), reserved = false WHERE key = ANY ($1) AND reserved
+"""
 _POSTPONE = """
 UPDATE media_outbox
 SET due_at = now() + make_interval(secs => least($2, 2 ^ least(attempts, 20)))
@@ -47,6 +50,11 @@ class Outbox:
         """
         with translated():
             await self._database.pool.execute(_RESERVE, list(keys), ttl_seconds)
+
+    async def expire(self, keys: Container[str]) -> None:
+        """Give up reservations before their time: no item will claim that media."""
+        with translated():
+            await self._database.pool.execute(_EXPIRE, list(keys))
 
     async def sweep(self, delete: Callable[[list[str]], Awaitable[None]], limit: int = 1000) -> int:
         """Delete due media with `delete`, which must not mind what is gone already.

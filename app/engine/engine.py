@@ -1,0 +1,215 @@
+"""The engine: every use case, with no word of HTTP. The three faces stand on this."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+from app.domain.collections import Metric, SpaceSpec, VectorPrecision
+from app.domain.requests import Page
+from app.encoders.service import EncoderService, ModelState
+from app.engine.housekeeping import Housekeeper
+from app.engine.indexing import Indexer
+from app.engine.inputs import InputEncoder
+from app.engine.searching import Searcher
+from app.errors import NotFound, OmnivecError, Unavailable
+from app.media.decoder_pool import Decoders
+from app.media.fetch import Fetcher
+from app.media.store import open_store
+from app.store.collections import CollectionStore
+from app.store.database import Database
+from app.store.indexes import IndexStore
+from app.store.items import ItemStore
+from app.store.keys import KeyStore
+from app.store.outbox import Outbox
+from app.store.search import SearchStore
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping, Sequence
+
+    from app.domain.collections import Collection
+    from app.domain.filters import Filter
+    from app.domain.items import Item
+    from app.domain.modality import Modality
+    from app.domain.requests import IndexItem, IndexOutcome, OnError, SearchOutcome, SearchQuery
+    from app.encoders.cards import Card
+    from app.settings import Settings
+
+
+class Engine:
+    """Owns what the use cases need, from `open` to `close`."""
+
+    def __init__(self, settings: Settings, database: Database, stack: AsyncExitStack) -> None:
+        self._settings = settings
+        self._stack = stack
+        self.database = database
+        self.keys = KeyStore(database)
+        self.media = open_store(settings)
+        self.encoders = EncoderService(settings.models)
+        self._collections = CollectionStore(database)
+        self._items = ItemStore(database)
+        outbox = Outbox(database)
+        fetcher = Fetcher(settings.media)
+        decoders = Decoders(settings.media)
+        inputs = InputEncoder(settings.media, fetcher, decoders, self.encoders)
+        self._indexer = Indexer(settings.media, inputs, self.media, self._items, outbox)
+        self._searcher = Searcher(
+            settings.search, inputs, self.encoders, self._items, SearchStore(database)
+        )
+        self._housekeeper = Housekeeper(
+            settings, self.media, self._collections, outbox, IndexStore(database)
+        )
+        stack.push_async_callback(self.media.close)
+        stack.push_async_callback(fetcher.aclose)
+        stack.push_async_callback(decoders.close)
+        stack.push_async_callback(self.encoders.close)
+        stack.push_async_callback(self._housekeeper.close)
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Self:
+        """Start the database, the encoders and the housekeeping; Unavailable says what fails."""
+        async with AsyncExitStack() as stack:
+            database = await Database.open(settings)
+            stack.push_async_callback(database.close)
+            engine = cls(settings, database, stack)
+            await engine.encoders.start()
+            engine._housekeeper.start()
+            engine._stack = stack.pop_all()
+        return engine
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+    # -- models -----------------------------------------------------------------------------------
+
+    def models(self) -> Sequence[Card]:
+        return self.encoders.cards()
+
+    def model_available(self, model_id: str) -> bool:
+        """Whether the model's weights are there, without loading them."""
+        return self.encoders.state(model_id) is not ModelState.UNAVAILABLE
+
+    # -- collections ------------------------------------------------------------------------------
+
+    async def create_collection(
+        self, project: str, *, name: str, description: str | None, model_id: str | None = None
+    ) -> Collection:
+        """Create an empty collection; NameTaken, or NotFound for an unknown model."""
+        card = self.encoders.card(model_id or self._settings.models.default)
+        spec = SpaceSpec(card.id, card.dimensions, Metric.COSINE, VectorPrecision.FLOAT16)
+        return await self._collections.create(project, name, description, spec)
+
+    async def get_collection(self, project: str, collection_id: str) -> Collection:
+        return await self._collections.get(project, collection_id)
+
+    async def list_collections(
+        self, project: str, *, limit: int, offset: int, name: str | None = None
+    ) -> Page[Collection]:
+        entries, total = await self._collections.list(
+            project, limit=limit, offset=offset, name=name
+        )
+        return Page(entries, total, limit, offset)
+
+    async def update_collection(
+        self,
+        project: str,
+        collection_id: str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+    ) -> Collection:
+        """Change what is given; an empty description removes it. Raises NameTaken."""
+        changes: dict[str, Any] = {}
+        if name is not None:
+            changes["name"] = name
+        if description is not None:
+            changes["description"] = description or None
+        return await self._collections.update(project, collection_id, **changes)
+
+    async def delete_collection(self, project: str, collection_id: str) -> None:
+        """Delete a collection with its items; their media goes soon after."""
+        await self._collections.delete(project, collection_id)
+        self._housekeeper.wake()
+
+    # -- items ------------------------------------------------------------------------------------
+
+    async def index(
+        self, project: str, collection_id: str, items: Sequence[IndexItem], on_error: OnError
+    ) -> IndexOutcome:
+        """Embed and store items; see Indexer.index."""
+        collection = await self._collections.get(project, collection_id)
+        outcome = await self._indexer.index(collection, items, on_error)
+        grown = replace(collection, item_count=collection.item_count + len(items))
+        self._housekeeper.consider_index(grown)
+        return outcome
+
+    async def list_items(
+        self,
+        project: str,
+        collection_id: str,
+        *,
+        limit: int,
+        offset: int,
+        modalities: frozenset[Modality] | None = None,
+        filter: Filter | None = None,  # noqa: A002 - the field's own word
+    ) -> Page[Item]:
+        """List items in the order of their creation."""
+        collection = await self._collections.get(project, collection_id)
+        entries, total = await self._items.list(
+            collection, limit=limit, offset=offset, modalities=modalities, filter=filter
+        )
+        return Page(entries, total, limit, offset)
+
+    async def get_item(self, project: str, collection_id: str, item_id: str) -> Item:
+        collection = await self._collections.get(project, collection_id)
+        found = await self._items.get(collection, [item_id])
+        if not found:
+            raise NotFound("item", item_id)
+        return found[0]
+
+    async def delete_items(self, project: str, collection_id: str, ids: Sequence[str]) -> int:
+        """Delete items and return how many there were."""
+        collection = await self._collections.get(project, collection_id)
+        deleted = await self._items.delete(collection, ids)
+        self._housekeeper.wake()
+        return deleted
+
+    async def search(self, project: str, collection_id: str, query: SearchQuery) -> SearchOutcome:
+        """Find items; see Searcher.search."""
+        collection = await self._collections.get(project, collection_id)
+        return await self._searcher.search(collection, query)
+
+    def links(self, items: Sequence[Item], base_url: str) -> list[str | None]:
+        """Presign the items' media in one go; None for items that have none."""
+        media = [item.media for item in items if item.media is not None]
+        signed = iter(self.media.presign(media, base_url))
+        return [None if item.media is None else next(signed) for item in items]
+
+    # -- health -----------------------------------------------------------------------------------
+
+    async def readiness(self) -> Mapping[str, str | None]:
+        """Tell for the database, the store and the models what keeps them from serving."""
+        checks = {
+            "database": self.database.check(),
+            "store": self.media.check(),
+            "model": self._check_models(),
+        }
+        reasons = await asyncio.gather(*map(_reason, checks.values()))
+        return dict(zip(checks, reasons, strict=True))
+
+    async def _check_models(self) -> None:
+        for model_id in self._settings.models.preload:
+            if failure := self.encoders.failure(model_id):
+                raise failure
+            if self.encoders.state(model_id) is not ModelState.LOADED:
+                raise Unavailable("model", f"the model {model_id} is still loading")
+
+
+async def _reason(check: Awaitable[object]) -> str | None:
+    try:
+        await check
+    except OmnivecError as error:
+        return error.message
+    return None
