@@ -1,0 +1,247 @@
+"""The bundled model: a MobileNetV2 for images, MiniLM for text, a MobileNetV1 for audio.
+
+The weights lie in OpenCLIP's layout (`open_clip_config.json`, one safetensors file per tower), so
+that OpenCLIP can load image and text too. The modules here are leaner: no normalisation layers,
+no libraries of a thousand architectures in memory, and a text tower that answers in milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from app.encoders.audio import log_mel_windows
+from app.encoders.minilm import BertShape, TextTower, pad_tokens
+from app.encoders.mobilenet import MobileNetV1, MobileNetV2, fold_norms
+from app.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+CONFIG_FILE: Final = "open_clip_config.json"
+TEXT_CONFIG_DIRECTORY: Final = "text"
+TOKENIZER_FILE: Final = "tokenizer.json"
+IMAGE_FILE: Final = "image.safetensors"
+TEXT_FILE: Final = "text.safetensors"
+AUDIO_FILE: Final = "audio.safetensors"
+
+IMAGE_PREFIX: Final = "visual."
+TEXT_PREFIX: Final = "text."
+AUDIO_PREFIX: Final = "audio."
+
+_DTYPES: Final = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+_IMAGES_AT_ONCE = 16
+_TEXTS_AT_ONCE = 32
+_WINDOWS_AT_ONCE = 64
+
+
+class ModelFilesError(Unavailable):
+    """A model's directory lacks a file, or a file does not hold what the model needs."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__("model", f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class MlpHead(nn.Module):
+    """OpenCLIP's `timm_proj="mlp"`: features [n, f] → [n, d] through 2 d hidden units."""
+
+    def __init__(self, features: int, dimensions: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(features, 2 * dimensions)
+        self.fc2 = nn.Linear(2 * dimensions, dimensions, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc2(functional.gelu(self.fc1(x)))
+        return out
+
+
+class ConvTower(nn.Module):
+    """A convolutional trunk and its head: [n, channels, height, width] → [n, d]."""
+
+    def __init__(self, trunk: MobileNetV1 | MobileNetV2, dimensions: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.ModuleDict({"mlp": MlpHead(trunk.features, dimensions)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head["mlp"](self.trunk(x))
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class TowerModules:
+    """The networks themselves, as inference and training share them."""
+
+    image: ConvTower
+    text: TextTower
+    audio: ConvTower
+
+
+class BundledTowers:
+    """The three towers of the bundled model on one device; see `Towers` for the contract."""
+
+    def __init__(
+        self, modules: TowerModules, tokenizer: Tokenizer, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        layout = torch.channels_last  # several times faster than channels first on a CPU
+        self._image = modules.image.to(device, dtype).to(memory_format=layout).eval()
+        self._audio = modules.audio.to(device, dtype).to(memory_format=layout).eval()
+        self._text = modules.text.to(device, dtype).eval()
+        self._tokenizer = tokenizer
+        self._device = device
+        self._dtype = dtype
+        self.dimensions = modules.text.proj.out_features
+
+    def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+
+    @torch.inference_mode()
+    def encode_texts(self, tokens: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
+        out = np.empty((len(tokens), self.dimensions), dtype=np.float32)
+        # Texts of like length run together, so that little of the work is padding.
+        order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]))
+        for start in range(0, len(order), _TEXTS_AT_ONCE):
+            part = order[start : start + _TEXTS_AT_ONCE]
+            batch = pad_tokens([torch.from_numpy(tokens[index]) for index in part])
+            out[part] = _unit(self._text(batch.to(self._device)))
+        return out
+
+    @torch.inference_mode()
+    def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        out = np.empty((len(pixels), self.dimensions), dtype=np.float32)
+        for start in range(0, len(pixels), _IMAGES_AT_ONCE):
+            part = torch.from_numpy(pixels[start : start + _IMAGES_AT_ONCE]).to(self._device)
+            batch = part.permute(0, 3, 1, 2).to(self._dtype).div_(127.5).sub_(1.0)
+            out[start : start + _IMAGES_AT_ONCE] = _unit(self._image(batch))
+        return out
+
+    def audio_windows(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        return log_mel_windows(samples)
+
+    @torch.inference_mode()
+    def encode_audio(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        out = np.empty((len(windows), self.dimensions), dtype=np.float32)
+        for start in range(0, len(windows), _WINDOWS_AT_ONCE):
+            part = torch.from_numpy(windows[start : start + _WINDOWS_AT_ONCE])
+            batch = part.to(self._device, self._dtype).unsqueeze(1)
+            batch = batch.contiguous(memory_format=torch.channels_last)
+            out[start : start + _WINDOWS_AT_ONCE] = _unit(self._audio(batch))
+        return out
+
+
+def load_bundled(directory: Path, *, device: str = "cpu", dtype: str = "float32") -> BundledTowers:
+    """Load the model in `directory`. A file missing or of the wrong content: ModelFilesError.
+
+    `device` is what torch calls it ("cpu", "cuda:0"); `dtype` is "float32", "bfloat16" or
+    "float16".
+    """
+    modules = load_modules(directory)
+    tokenizer = load_tokenizer(directory, modules.text.context_length)
+    return BundledTowers(modules, tokenizer, torch.device(device), _DTYPES[dtype])
+
+
+def load_modules(directory: Path) -> TowerModules:
+    """Load the networks of a model directory, float32 on the CPU."""
+    modules = build_modules(_read_json(directory / CONFIG_FILE), directory)
+    _load_conv(modules.image, directory / IMAGE_FILE, IMAGE_PREFIX)
+    _load_conv(modules.audio, directory / AUDIO_FILE, AUDIO_PREFIX)
+    state = _read_tensors(directory / TEXT_FILE, TEXT_PREFIX)
+    _assign(modules.text, {name: t.float() for name, t in state.items()}, directory / TEXT_FILE)
+    return modules
+
+
+def build_modules(config: Mapping[str, Any], directory: Path) -> TowerModules:
+    """Build the networks that OpenCLIP's configuration describes, untrained."""
+    model = config["model_cfg"]
+    dimensions = int(model["embed_dim"])
+    shape = BertShape.from_config(_read_json(directory / TEXT_CONFIG_DIRECTORY / "config.json"))
+    context = int(model["text_cfg"]["context_length"])
+    return TowerModules(
+        image=ConvTower(MobileNetV2(), dimensions),
+        text=TextTower(shape, dimensions, context),
+        audio=ConvTower(MobileNetV1(), dimensions),
+    )
+
+
+def load_tokenizer(directory: Path, context_length: int) -> Tokenizer:
+    """Load the tokenizer so that it cuts to the context length and leaves padding to the tower."""
+    path = directory / TEXT_CONFIG_DIRECTORY / TOKENIZER_FILE
+    if not path.is_file():
+        raise ModelFilesError(path, "is missing")
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(context_length)
+    return tokenizer
+
+
+def _load_conv(tower: ConvTower, path: Path, prefix: str) -> None:
+    state = _read_tensors(path, prefix)
+    try:
+        folded = fold_norms(tower.trunk, without_prefix(state, "trunk."))
+    except KeyError as error:
+        raise ModelFilesError(path, f"lacks {prefix}trunk.{error.args[0]}") from None
+    loaded = {f"trunk.{name}": tensor for name, tensor in folded.items()}
+    loaded |= {name: t.float() for name, t in state.items() if name.startswith("head.")}
+    _assign(tower, loaded, path)
+
+
+def _assign(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Make tensors a module's parameters without a copy."""
+    try:
+        module.load_state_dict(state, strict=True, assign=True)
+    except RuntimeError as error:
+        raise ModelFilesError(path, f"does not fit the model: {error}") from error
+    module.requires_grad_(requires_grad=False)
+
+
+def _read_tensors(path: Path, prefix: str) -> dict[str, Tensor]:
+    """Read the tensors below a prefix, names without it."""
+    if not path.is_file():
+        raise ModelFilesError(path, "is missing")
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise ModelFilesError(path, f"is not a safetensors file: {error}") from error
+
+
+def _read_json(path: Path) -> Any:
+    if not path.is_file():
+        raise ModelFilesError(path, "is missing")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelFilesError(path, f"is not JSON: {error}") from error
+
+
+def without_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Keep the entries whose name starts with a prefix, and take it off."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state.items()
+        if name.startswith(prefix)
+    }
+
+
+def _unit(vectors: Tensor) -> NDArray[np.float32]:
+    """Scale rows to unit length in float32, on the CPU."""
+    return functional.normalize(vectors.float(), dim=1).cpu().numpy()
