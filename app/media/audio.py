@@ -29,6 +29,8 @@ _TOLERANCE: Final = 0.5
 _MAX_CHANNELS: Final = 16
 _RATES: Final = range(1_000, 768_001)
 _SAMPLE_BYTES: Final = 4
+# Weights that add up to 1, so that equal channels come out as they are and nothing clips.
+_MIX: Final = {"rematrix_maxval": "1.0"}
 
 
 def decode_audio(data: bytearray, task: AudioTask) -> bytearray:
@@ -97,9 +99,11 @@ def _check_duration(seconds: float, task: AudioTask) -> None:
 def _samples(container: InputContainer, stream: AudioStream, task: AudioTask) -> bytearray:
     samples = bytearray()
     mixer = _Mixer(task.sample_rate)
+    seconds = 0.0
     for frame in _frames(container, stream):
+        seconds += frame.samples / max(1, frame.sample_rate)
+        _check_duration(seconds, task)
         samples += mixer.mix(frame)
-        _check_duration(len(samples) / _SAMPLE_BYTES / task.sample_rate, task)
     samples += mixer.flush()
     if not samples:
         raise CorruptMedia("the file has an audio stream and no sound in it")
@@ -142,7 +146,7 @@ class _Mixer:
         if self._resampler is None or setup != self._setup:
             ended = self.flush()
             self._setup = setup
-            self._resampler = av.AudioResampler("flt", "mono", self._rate)
+            self._resampler = av.AudioResampler("flt", "mono", self._rate, options=_MIX)
         frame.pts = None
         return ended + _joined(self._resampler.resample(frame))
 

@@ -54,7 +54,7 @@ class Worker:
     def __init__(self) -> None:
         """Start the process; blocks for about a millisecond, while it gets going by itself."""
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-P", "-S", "-m", "app.media.decoder"]
+        command = [sys.executable, "-P", "-S", "-Wignore", "-m", "app.media.decoder"]
         home = Path(app.__file__).parents[1]
         path = os.pathsep.join([str(home), *(entry for entry in sys.path if entry)])
         with theirs:

@@ -166,6 +166,13 @@ def place(source: tuple[int, int], size: int, resize: Resize) -> Geometry:
             fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
             return Geometry(whole, fitted)
         case Resize.CROP:
-            side = min(width, height)
-            left, top = (width - side) / 2, (height - side) / 2
-            return Geometry((left, top, left + side, top + side), (size, size))
+            left, right = _middle(width, min(width, height), size)
+            top, bottom = _middle(height, min(width, height), size)
+            return Geometry((left, top, right, bottom), (size, size))
+
+
+def _middle(side: int, shorter: int, size: int) -> tuple[float, float]:
+    """Return where the middle begins and ends, to the pixel as torchvision's CenterCrop has it."""
+    scaled = side * size // shorter
+    start = round((scaled - size) / 2)
+    return start * side / scaled, (start + size) * side / scaled

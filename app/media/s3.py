@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from app.errors import NotFound, Unavailable
 from app.media import sigv4
-from app.media.keys import checked, content_type_of, disposition_of
+from app.media.keys import checked, disposition, safe
 from app.media.links import validity
 
 if TYPE_CHECKING:
@@ -65,9 +65,8 @@ class S3Store:
         self._connection: Connection | None = None
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
-        if content_type != content_type_of(key):
-            raise ValueError(f"{key} was not made for {content_type}")
-        await self._call(lambda: self._put(key, data, content_type))
+        safe(content_type)
+        await self._call(partial(self._put, key, data, content_type))
 
     async def get(self, key: str) -> bytes:
         def get() -> bytes:
@@ -108,8 +107,8 @@ class S3Store:
                     self._name(ref.key),
                     {
                         "response-cache-control": _CACHE_CONTROL,
-                        "response-content-disposition": disposition_of(ref.key),
-                        "response-content-type": content_type_of(ref.key),
+                        "response-content-disposition": disposition(ref.key, ref.content_type),
+                        "response-content-type": safe(ref.content_type),
                     },
                 )
                 for ref in media
@@ -154,7 +153,7 @@ class S3Store:
                 Key=self._name(key),
                 Body=data,
                 ContentType=content_type,
-                ContentDisposition=disposition_of(key),
+                ContentDisposition=disposition(key, content_type),
                 CacheControl=_CACHE_CONTROL,
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from app.media.keys import new_key
 from app.media.local import LocalStore
 from app.media.s3 import S3Store
 from app.settings import StoreKind
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from app.domain.media import MediaRef
     from app.settings import Settings
+
+__all__ = ["MediaStore", "new_key", "open_store"]
 
 
 class MediaStore(Protocol):
