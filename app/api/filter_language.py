@@ -52,8 +52,10 @@ def render_filter(tree: Filter) -> dict[str, Any]:
             return {".".join(clause.path): _negated_condition(clause)}
         case Not(clause):
             return {"$not": render_filter(clause)}
-        case _:
+        case Equals() | OneOf() | Exists() | Range():
             return {".".join(tree.path): _condition(tree)}
+        case _:
+            raise TypeError(f"the filter language has no word for {type(tree).__name__}")
 
 
 def _condition(leaf: Equals | OneOf | Exists | Range) -> dict[str, Any]:

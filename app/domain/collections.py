@@ -6,19 +6,24 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from app.errors import NotFound
+
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from app.domain.fields import FieldIndex
 
 
 class Metric(StrEnum):
     """How near two vectors are. The engine ranks by *similarity*: higher is nearer, always.
 
-    Similarity is the cosine, the dot product, or the negated Euclidean distance.
+    Similarity is the cosine, the dot product, or the negated Euclidean or Manhattan distance.
     """
 
     COSINE = "cosine"
     DOT = "dot"
     EUCLIDEAN = "euclidean"
+    MANHATTAN = "manhattan"
 
 
 class VectorPrecision(StrEnum):
@@ -29,6 +34,14 @@ class VectorPrecision(StrEnum):
 
     FLOAT16 = "float16"
     FLOAT32 = "float32"
+
+
+class SpaceKind(StrEnum):
+    """What an item has in a space: a vector, a sparse one, or several that are one document."""
+
+    DENSE = "dense"
+    SPARSE = "sparse"
+    MULTI = "multi"
 
 
 class IndexState(StrEnum):
@@ -48,13 +61,17 @@ class SpaceSpec:
     dimensions: int
     metric: Metric = Metric.COSINE
     precision: VectorPrecision = VectorPrecision.FLOAT16
+    kind: SpaceKind = SpaceKind.DENSE
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
+    """`name` is unique in the collection; that of its own space is "" for most."""
+
     key: int
     spec: SpaceSpec
     index_state: IndexState
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +87,17 @@ class Collection:
     item_count: int
     created_at: datetime
     updated_at: datetime
+    other_spaces: tuple[Space, ...] = ()
+    fields: tuple[FieldIndex, ...] = ()
+
+    @property
+    def spaces(self) -> tuple[Space, ...]:
+        """All spaces, its own first."""
+        return (self.space, *self.other_spaces)
+
+    def space_named(self, name: str) -> Space:
+        """Return the space of that name; raises NotFound."""
+        for space in self.spaces:
+            if space.name == name:
+                return space
+        raise NotFound("space", name)

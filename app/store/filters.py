@@ -1,99 +1,133 @@
-"""Filters as SQL over a jsonb column. Every value and every key is a bound parameter."""
+"""Filters as SQL over an item and its jsonb metadata. Every value and key is a bound parameter."""
 
 from __future__ import annotations
 
-import json
-import math
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from app.domain.filters import And, Equals, Exists, Filter, Not, OneOf, Or, Path, Range, Scalar
-from app.errors import InvalidInput
+from app.domain.filters import (
+    And,
+    AtLeast,
+    Filter,
+    HasId,
+    HasVector,
+    InNamespace,
+    Nested,
+    Not,
+    OfModality,
+    Or,
+)
+from app.store.conditions import compile_condition, value_at
+from app.store.field_indexes import serves
+from app.store.names import vectors_table
+from app.store.rows import CODES
+from app.store.text import storable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-_BOUNDS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+    from app.domain.collections import Collection
+    from app.domain.fields import FieldIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a condition's names mean in the statement around it.
+
+    `item` is the alias of the collection's items table and `document` a jsonb expression: the
+    item's metadata, or an element within. `spaces` maps the names of the collection's spaces to
+    their tables. Conditions that `indexes` serve are written so that Postgres can use them.
+    """
+
+    item: str = "i"
+    document: str = "i.metadata"
+    spaces: Mapping[str, str] = field(default_factory=dict)
+    indexes: Sequence[FieldIndex] = ()
+    depth: int = 0
+
+
+def item_scope(collection: Collection, item: str = "i") -> Scope:
+    """Conditions on a row of the collection's items."""
+    return Scope(
+        item,
+        f"{item}.metadata",
+        {space.name: vectors_table(space.key) for space in collection.spaces},
+        collection.fields,
+    )
 
 
 def compile_filter(  # noqa: PLR0911 (one for each kind of clause)
-    clause: Filter, bind: Callable[[Any], str], column: str
+    clause: Filter, bind: Callable[[Any], str], scope: Scope
 ) -> str:
-    """Return a condition on `column`, which names a jsonb column that holds an object.
+    """Return a condition on one item.
 
     `bind` takes a value and returns its placeholder. The text depends on the shape of the tree
     alone, so that statements of one shape share a prepared plan. The condition may be NULL where
     it does not hold. Raises InvalidInput for numbers that JSON cannot write.
     """
     match clause:
-        case Equals(path, value):
-            return _contains_any(path, (value,), bind, column)
-        case OneOf(path, values):
-            return _contains_any(path, values, bind, column)
-        case Range():
-            return _range(clause, bind, column)
-        case Exists(path):
-            return f"({_value(path, bind, column)}) IS NOT NULL"
         case Not(inner):
-            return f"({compile_filter(inner, bind, column)}) IS NOT TRUE"
+            return f"({compile_filter(inner, bind, scope)}) IS NOT TRUE"
         case And(clauses):
-            return _joined("AND", clauses, bind, column) or "true"
+            return _joined("AND", clauses, bind, scope) or "true"
         case Or(clauses):
-            return _joined("OR", clauses, bind, column) or "false"
+            return _joined("OR", clauses, bind, scope) or "false"
+        case AtLeast(count, clauses):
+            held = [f"(({compile_filter(one, bind, scope)}) IS TRUE)::int" for one in clauses]
+            return f"({' + '.join(held) or '0'}) >= {bind(count)}::int"
+        case Nested():
+            return _nested(clause, bind, scope)
+        case HasId() | HasVector() | InNamespace() | OfModality():
+            return _of_item(clause, bind, scope)
+        case _:
+            return compile_condition(clause, bind, scope.document, scope.indexes)
+
+
+def _of_item(
+    clause: HasId | HasVector | InNamespace | OfModality, bind: Callable[[Any], str], scope: Scope
+) -> str:
+    match clause:
+        case HasId(ids):
+            return f"{scope.item}.id = ANY ({bind([i for i in ids if storable(i)])}::text[])"
+        case HasVector(space):
+            if space not in scope.spaces:
+                return "false"
+            table = scope.spaces[space]
+            return f"EXISTS (SELECT FROM {table} AS h WHERE h.item_seq = {scope.item}.seq)"
+        case InNamespace(namespace):
+            return f"{scope.item}.namespace = {bind(namespace if storable(namespace) else None)}"
+        case OfModality(modalities):
+            codes = sorted(CODES[modality] for modality in modalities)
+            return f"{scope.item}.modality = ANY ({bind(codes)}::smallint[])"
 
 
 def _joined(
-    operator: str, clauses: Sequence[Filter], bind: Callable[[Any], str], column: str
+    operator: str, clauses: Sequence[Filter], bind: Callable[[Any], str], scope: Scope
 ) -> str:
-    parts = (f"({compile_filter(clause, bind, column)})" for clause in clauses)
-    return f" {operator} ".join(parts)
+    return f" {operator} ".join(f"({compile_filter(one, bind, scope)})" for one in clauses)
 
 
-def _value(path: Path, bind: Callable[[Any], str], column: str) -> str:
-    """The value that the path leads to; NULL where it leads nowhere.
-
-    `jsonb -> text` enters objects only, as the paths of filters do. A key that jsonb cannot hold
-    is bound as NULL and leads nowhere.
-    """
-    keys = (bind(key if _storable(key) else None) for key in path)
-    return "".join([column, *(f" -> {key}::text" for key in keys)])
-
-
-def _contains_any(
-    path: Path, values: Sequence[Scalar], bind: Callable[[Any], str], column: str
-) -> str:
-    """The value there, or an element of the array there, equals one of `values`.
-
-    `@>` with a scalar on the right is just that: types must match, numbers compare by value.
-    """
-    documents = [_document(value) for value in values if _storable(value)]
-    return f"({_value(path, bind, column)}) @> ANY ({bind(documents)}::jsonb[])"
+def _nested(clause: Nested, bind: Callable[[Any], str], scope: Scope) -> str:
+    array, name = value_at(clause.path, bind, scope.document), f"e{scope.depth}"
+    inner = replace(scope, document=f"{name}.value", indexes=(), depth=scope.depth + 1)
+    return (
+        f"EXISTS (SELECT FROM jsonb_array_elements("
+        f"CASE jsonb_typeof({array}) WHEN 'array' THEN {array} END) AS {name} (value) "
+        f"WHERE jsonb_typeof({name}.value) = 'object' "
+        f"AND ({compile_filter(clause.clause, bind, inner)}))"
+    )
 
 
-def _range(clause: Range, bind: Callable[[Any], str], column: str) -> str:
-    """One value, the one there or an element of the array there, lies within all bounds.
-
-    SQL/JSON path compares strings by code point and numbers exactly, and no others.
-    """
-    bounds = {name: bound for name in _BOUNDS if (bound := getattr(clause, name)) is not None}
-    value = _value(clause.path, bind, column)
-    if not bounds:
-        return f"{value} IS NULL AND false"
-    inside = " && ".join(f"@ {_BOUNDS[name]} ${name}" for name in bounds)
-    path = f"strict $ ? ({inside} || exists(@[*] ? ({inside})))"
-    storable = all(_storable(bound) for bound in bounds.values())
-    document = _document(bounds) if storable else None
-    return f"jsonb_path_exists({value}, {bind(path)}::jsonpath, {bind(document)}::jsonb, true)"
-
-
-def _document(value: Any) -> str:
-    for number in value.values() if isinstance(value, dict) else (value,):
-        if isinstance(number, float) and not math.isfinite(number):
-            raise InvalidInput.at(("filter",), "a number is not finite")
-    return json.dumps(value)
-
-
-def _storable(value: Any) -> bool:
-    """Tell whether jsonb can hold the value: no NUL and no lone surrogates in strings."""
-    if not isinstance(value, str):
-        return True
-    return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)
+def narrowed(clause: Filter, indexes: Sequence[FieldIndex]) -> bool:
+    """Tell whether indexes lead to the items that the filter keeps, or to few more."""
+    match clause:
+        case And(clauses):
+            return any(narrowed(one, indexes) for one in clauses)
+        case Or(clauses):
+            return all(narrowed(one, indexes) for one in clauses)
+        case HasId():
+            return True
+        case Not() | AtLeast() | Nested() | HasVector() | InNamespace() | OfModality():
+            return False
+        case _:
+            return serves(clause, indexes)

@@ -10,7 +10,7 @@ from pgvector import HalfVector, Vector
 
 from app.errors import InvalidInput, NotFound, Unavailable
 from app.store.errors import translated
-from app.store.filters import compile_filter
+from app.store.filters import compile_filter, item_scope
 from app.store.names import collection_lock, items_table, vectors_table
 from app.store.rows import CODES, ITEM_COLUMNS, VECTOR_TYPES, item_from, vector_from
 
@@ -167,7 +167,7 @@ class ItemStore:
             codes = sorted(CODES[modality] for modality in modalities)
             conditions.append(f"i.modality = ANY ({bind(codes)}::smallint[])")
         if filter is not None:
-            conditions.append(f"({compile_filter(filter, bind, 'i.metadata')})")
+            conditions.append(f"({compile_filter(filter, bind, item_scope(collection))})")
         source = f"FROM {items_table(collection.key)} AS i"
         total = "c.item_count"
         if conditions:

@@ -1,17 +1,17 @@
 """The tables. Migrations are compared with them: see `tests/store/test_migrations.py`.
 
 `items` and `vectors_*` are parents that hold no rows. Each collection has its own child of
-`items`, each space its own child of `vectors_float16` or `vectors_float32` (app/store/names.py),
-made with INHERITS: a migration of the parent's columns reaches every child, while making or
-dropping a child costs the same however many there are (declarative partitions cost time in
-proportion to their number, and dropping one locks the parent).
+`items`, each space its own child of the `vectors_*` of its kind (app/store/names.py), made with
+INHERITS: a migration of the parent's columns reaches every child, while making or dropping a child
+costs the same however many there are (declarative partitions cost time in proportion to their
+number, and dropping one locks the parent).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from pgvector.sqlalchemy import HALFVEC, VECTOR
+from pgvector.sqlalchemy import HALFVEC, SPARSEVEC, VECTOR
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -106,7 +106,8 @@ spaces = Table(
     Column("precision", Text, nullable=False),
     Column("index_state", Text, nullable=False, server_default=text("'none'")),
     _created(),
-    Index(None, "collection_key"),
+    Column("kind", Text, nullable=False, server_default=text("'dense'")),
+    UniqueConstraint("collection_key", "name"),
 )
 
 item_seq = Sequence("item_seq", data_type=BigInteger, metadata=metadata)
@@ -130,20 +131,44 @@ items = Table(
 )
 
 
-def _vectors(name: str, kind: type[HALFVEC | VECTOR]) -> Table:
+def _vectors(name: str, kind: type[HALFVEC | SPARSEVEC | VECTOR], *, multi: bool = False) -> Table:
+    place = [Column("place", Integer, nullable=False, autoincrement=False)] if multi else []
+    key = ["item_seq", "place", "space_key"] if multi else ["item_seq", "space_key"]
     return Table(
         name,
         metadata,
         Column("space_key", BigInteger, nullable=False),
         Column("item_seq", BigInteger, nullable=False, autoincrement=False),
+        *place,
         Column("modality", SmallInteger, nullable=False),
         Column("embedding", kind(), nullable=False),
-        PrimaryKeyConstraint("item_seq", "space_key"),
+        PrimaryKeyConstraint(*key),
     )
 
 
 vectors_float16 = _vectors("vectors_float16", HALFVEC)
 vectors_float32 = _vectors("vectors_float32", VECTOR)
+vectors_sparse = _vectors("vectors_sparse", SPARSEVEC)
+vectors_multi_float16 = _vectors("vectors_multi_float16", HALFVEC, multi=True)
+vectors_multi_float32 = _vectors("vectors_multi_float32", VECTOR, multi=True)
+
+field_indexes = Table(
+    "field_indexes",
+    metadata,
+    Column("key", BigInteger, Identity(), primary_key=True),
+    Column(
+        "collection_key",
+        BigInteger,
+        ForeignKey(collections.c.key, ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("path", ARRAY(Text), nullable=False),
+    Column("type", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'building'")),
+    Column("options", JSONB, nullable=False, server_default=text("'{}'")),
+    _created(),
+    UniqueConstraint("collection_key", "path", name="field_indexes_collection_key_path_key"),
+)
 
 media_outbox = Table(
     "media_outbox",

@@ -11,7 +11,7 @@ from app.domain.collections import Metric, SpaceSpec
 from app.domain.items import Hit
 from app.domain.search import Branch, SearchPlan, Strategy
 from app.store.errors import translated
-from app.store.filters import compile_filter
+from app.store.filters import compile_filter, item_scope
 from app.store.names import items_table, vectors_table
 from app.store.rows import CODES, ITEM_COLUMNS, MODALITIES, VECTOR_TYPES, item_from, vector_from
 
@@ -77,6 +77,7 @@ class _Statement:
     def __init__(self, collection: Collection, plan: SearchPlan) -> None:
         self.values: list[Any] = []
         self._plan = plan
+        self._collection = collection
         self._items = items_table(collection.key)
         self._vectors = vectors_table(collection.space.key)
         self._spec = collection.space.spec
@@ -178,7 +179,7 @@ class _Statement:
 
     def _filter(self) -> str:
         assert self._plan.filter is not None
-        return compile_filter(self._plan.filter, self._bind, "i.metadata")
+        return compile_filter(self._plan.filter, self._bind, item_scope(self._collection))
 
     def _exclusion(self, column: str) -> list[str]:
         if not self._plan.exclude_ids:
