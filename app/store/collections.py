@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from sqlalchemy import exc, text
 
-from app.domain.collections import VectorPrecision
 from app.domain.ids import new_id
 from app.errors import NameTaken, NotFound
 from app.store.errors import translated
 from app.store.names import collection_lock, items_table, vectors_table
 from app.store.rows import COLLECTION_COLUMNS, collection_from
+from app.store.spaces import space_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
     from app.domain.collections import Collection, SpaceSpec
     from app.store.database import Database
-
-# A row of a heap page: 8,160 bytes less tuple header, keys and the vector's own header.
-INLINE_BYTES = 8000
-BYTES_PER_NUMBER = {VectorPrecision.FLOAT16: 2, VectorPrecision.FLOAT32: 4}
 
 # Media of this many items is queued as its collection is deleted; that of larger ones when the
 # tables are dropped.
@@ -44,8 +40,8 @@ WITH keys AS MATERIALIZED (
     SELECT collection, :id, :project_id, :name, :description, space FROM keys
     RETURNING *
 ), s AS (
-    INSERT INTO spaces (key, collection_key, model_id, dimensions, metric, precision)
-    SELECT space, collection, :model_id, :dimensions, :metric, :precision FROM keys
+    INSERT INTO spaces (key, collection_key, name, model_id, dimensions, metric, precision)
+    SELECT space, collection, :space_name, :model_id, :dimensions, :metric, :precision FROM keys
     RETURNING *
 )
 """
@@ -73,10 +69,6 @@ CREATE TRIGGER queue_deleted_media AFTER DELETE ON {items} FOR EACH ROW
 CREATE TRIGGER queue_replaced_media AFTER UPDATE OF media_key ON {items} FOR EACH ROW
     WHEN (OLD.media_key IS NOT NULL AND OLD.media_key IS DISTINCT FROM NEW.media_key)
     EXECUTE FUNCTION queue_media();
-CREATE TABLE {vectors} (
-    LIKE {parent} INCLUDING ALL,
-    CHECK (space_key = {space_key}), CHECK (vector_dims(embedding) = {dimensions})
-) INHERITS ({parent});
 """
 
 
@@ -85,15 +77,21 @@ class CollectionStore:
         self._database = database
 
     async def create(
-        self, project_id: str, name: str, description: str | None, spec: SpaceSpec
+        self,
+        project_id: str,
+        name: str,
+        description: str | None,
+        spec: SpaceSpec,
+        space_name: str = "",
     ) -> Collection:
-        """Create a collection with one space. Raises NameTaken."""
+        """Create a collection with one space, a dense one. Raises NameTaken."""
         statement = text(f"{_INSERT} SELECT {COLLECTION_COLUMNS} FROM c, s")
         values = {
             "id": new_id("col"),
             "project_id": project_id,
             "name": name,
             "description": description,
+            "space_name": space_name,
             "model_id": spec.model_id,
             "dimensions": spec.dimensions,
             "metric": spec.metric.value,
@@ -209,18 +207,9 @@ async def _drop(connection: asyncpg.Connection, key: int) -> bool:
 
 
 async def _create_tables(connection: AsyncConnection, collection: Collection) -> None:
-    spec, items = collection.space.spec, items_table(collection.key)
-    vectors, parent = vectors_table(collection.space.key), f"vectors_{spec.precision}"
     script = _TABLES.format(
-        items=items,
-        collection_key=int(collection.key),
-        vectors=vectors,
-        parent=parent,
-        space_key=int(collection.space.key),
-        dimensions=int(spec.dimensions),
-    )
-    if spec.dimensions * BYTES_PER_NUMBER[spec.precision] > INLINE_BYTES:
-        script += f"ALTER TABLE {vectors} ALTER embedding SET STORAGE EXTERNAL;"
+        items=items_table(collection.key), collection_key=int(collection.key)
+    ) + space_table(collection.space)
     # One round trip for all of them: the driver's own simple query takes a script.
     raw = (await connection.get_raw_connection()).driver_connection
     assert raw is not None

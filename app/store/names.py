@@ -23,6 +23,14 @@ def hnsw_index(space_key: int, modality_code: int) -> str:
     return quoted("vectors_s", space_key, f"_m{int(modality_code)}_hnsw")
 
 
+def field_index(collection_key: int, field_key: int, number: int) -> str:
+    return quoted("items_c", collection_key, f"_f{int(field_key)}_{int(number)}")
+
+
+def forget_trigger(space_key: int) -> str:
+    return quoted("forget_vectors_s", space_key)
+
+
 # Advisory locks: one class per kind of thing, the thing's key in the lower 48 bits.
 def collection_lock(collection_key: int) -> int:
     """Writers of a collection share this lock; its deletion takes it alone."""
@@ -34,3 +42,8 @@ def index_lock(space_key: int) -> int:
 
 
 MIGRATION_LOCK = 3 << 48
+
+
+def fields_lock(collection_key: int) -> int:
+    """Whoever builds or drops field indexes of a collection: one at a time."""
+    return (4 << 48) + collection_key
