@@ -44,6 +44,13 @@ class SpaceKind(StrEnum):
     MULTI = "multi"
 
 
+class IndexKind(StrEnum):
+    """What an HNSW index of a space holds: its vectors in half precision, or their signs."""
+
+    FLOAT16 = "float16"
+    BINARY = "binary"
+
+
 class IndexState(StrEnum):
     NONE = "none"
     BUILDING = "building"
@@ -66,12 +73,33 @@ class SpaceSpec:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """`name` is unique in the collection; that of its own space is "" for most."""
+    """`name` is unique in the collection; that of its own space is "" for most.
+
+    `index_kind` is the kind of index that is there, or is being built.
+    """
 
     key: int
     spec: SpaceSpec
     index_state: IndexState
     name: str = ""
+    index_kind: IndexKind = IndexKind.FLOAT16
+
+
+@dataclass(frozen=True, slots=True)
+class SearchTuning:
+    """What a collection sets for itself about search; None leaves it to the service's settings.
+
+    `m` and `ef_construction` make the index, `ef_search` walks it (pgvector's words). Up to
+    `exact_rows` candidates are compared one by one; above `hnsw_rows` items there is an index,
+    above `binary_rows` one of the vectors' signs.
+    """
+
+    m: int | None = None
+    ef_construction: int | None = None
+    ef_search: int | None = None
+    exact_rows: int | None = None
+    hnsw_rows: int | None = None
+    binary_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +117,7 @@ class Collection:
     updated_at: datetime
     other_spaces: tuple[Space, ...] = ()
     fields: tuple[FieldIndex, ...] = ()
+    tuning: SearchTuning = SearchTuning()
 
     @property
     def spaces(self) -> tuple[Space, ...]:

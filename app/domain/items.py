@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,26 @@ if TYPE_CHECKING:
 
     from app.domain.media import MediaRef
     from app.domain.modality import Modality
+
+
+class WriteMode(StrEnum):
+    """What becomes of an item whose id is there already, or of one whose is not.
+
+    insert leaves what is there; update leaves out what is not; upsert does neither.
+    """
+
+    INSERT = "insert"
+    UPSERT = "upsert"
+    UPDATE = "update"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How many items are new, how many took another's place, and which were left out."""
+
+    inserted: int
+    replaced: int
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class FieldIndexStore:
                 raise InvalidInput.at((), f"a collection has at most {MAX_FIELDS} fields")
         return field_from(json.loads(row["field"]))
 
-    async def list(self, collection: Collection) -> list[FieldIndex]:
+    async def declared(self, collection: Collection) -> list[FieldIndex]:
         """Those declared, in the order of their declaration. Raises NotFound."""
         with translated(collection):
             rows = await self._database.pool.fetch(_LIST, collection.key)

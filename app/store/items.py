@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pgvector import HalfVector, Vector
 
+from app.domain.items import WriteMode, Written
 from app.errors import InvalidInput, NotFound, Unavailable
 from app.store.errors import translated
 from app.store.filters import compile_filter, item_scope
 from app.store.names import collection_lock, items_table, vectors_table
 from app.store.rows import CODES, ITEM_COLUMNS, VECTOR_TYPES, item_from, vector_from
+from app.store.writing import upsert_few, write_many
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -27,34 +29,8 @@ if TYPE_CHECKING:
     from app.domain.modality import Modality
     from app.store.database import Database
 
-# Items in the order sent get ascending numbers, but are locked in the order of their ids, so that
-# two batches with items in common cannot wait for each other.
-_PUT = """
-WITH input AS MATERIALIZED (
-    SELECT nextval('item_seq') AS seq, *
-    FROM unnest($1::text[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::text[],
-                $7::text[], $8::{type}[])
-    AS i (id, namespace, modality, text, media_key, media_type, metadata, embedding)
-), stored AS (
-    INSERT INTO {items}
-        (collection_key, seq, id, namespace, modality, text, media_key, media_type, metadata)
-    SELECT {collection_key}, seq, id, namespace, modality, text, media_key, media_type,
-           metadata::jsonb
-    FROM input ORDER BY id COLLATE "C"
-    ON CONFLICT (id, collection_key) DO UPDATE SET
-        namespace = excluded.namespace, modality = excluded.modality, text = excluded.text,
-        media_key = excluded.media_key, media_type = excluded.media_type,
-        metadata = excluded.metadata, updated_at = now()
-    RETURNING id, seq, xmax = 0 AS inserted
-), embedded AS (
-    INSERT INTO {vectors} (space_key, item_seq, modality, embedding)
-    SELECT {space_key}, stored.seq, input.modality, input.embedding
-    FROM stored JOIN input ON input.id = stored.id COLLATE "C"
-    ON CONFLICT (item_seq, space_key) DO UPDATE SET
-        modality = excluded.modality, embedding = excluded.embedding
-)
-SELECT count(*) FILTER (WHERE inserted) FROM stored
-"""
+FEW = 100  # items that are written by one statement, without a staging table
+
 _DELETE = """
 WITH found AS MATERIALIZED (
     SELECT seq FROM {items} WHERE id = ANY ($1) ORDER BY id FOR UPDATE
@@ -69,6 +45,7 @@ _COUNT = """
 UPDATE collections SET item_count = item_count + $2, updated_at = now()
 WHERE key = $1 RETURNING true
 """
+_GIVE_UP_MEDIA = "INSERT INTO media_outbox (key) SELECT unnest($1::text[])"
 _CLAIM_MEDIA = "DELETE FROM media_outbox WHERE key = ANY ($1) AND reserved RETURNING key"
 
 
@@ -76,43 +53,40 @@ class ItemStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def put(self, collection: Collection, items: Sequence[NewItem]) -> None:
-        """Insert the items or replace those of the same id, all or none of them.
+    async def put(
+        self,
+        collection: Collection,
+        items: Sequence[NewItem],
+        mode: WriteMode = WriteMode.UPSERT,
+    ) -> Written:
+        """Write the items, all or none of them.
 
-        The last of several items with one id counts. Media must have been reserved in the outbox;
-        the media of replaced items is queued for deletion. Callers validate text, ids and
-        metadata: no NUL and no lone surrogates, which Postgres cannot hold. Raises InvalidInput
-        for what cannot be stored, NotFound for a deleted collection, and Unavailable where
-        reserved media has been given up meanwhile.
+        Of several items with one id the last counts, or the first where `mode` is INSERT. Media
+        must have been reserved in the outbox; the media of items that are replaced, or left out,
+        is queued for deletion.
+        Callers validate text, ids and metadata: no NUL and no lone surrogates, which Postgres
+        cannot hold. Raises InvalidInput for what cannot be stored, NotFound for a deleted
+        collection, and Unavailable where reserved media has been given up meanwhile.
         """
-        batch = list({item.id: item for item in items}.values())
+        sent = reversed(items) if mode is WriteMode.INSERT else items
+        batch = list({item.id: item for item in sent}.values())
+        if mode is WriteMode.INSERT:
+            batch.reverse()
         if not batch:
-            return
+            return Written(0, 0)
         embeddings = _embeddings(collection, batch)
         media = {item.media.key: item.id for item in batch if item.media is not None}
-        spec = collection.space.spec
-        statement = _PUT.format(
-            items=items_table(collection.key),
-            vectors=vectors_table(collection.space.key),
-            collection_key=int(collection.key),
-            space_key=int(collection.space.key),
-            type=VECTOR_TYPES[spec.precision],
-        )
         async with self._writing(collection) as connection:
             if media:
                 await _claim_media(connection, collection, media)
-            inserted = await connection.fetchval(
-                statement,
-                [item.id for item in batch],
-                [item.namespace for item in batch],
-                [CODES[item.modality] for item in batch],
-                [item.text for item in batch],
-                [item.media and item.media.key for item in batch],
-                [item.media and item.media.content_type for item in batch],
-                [item.metadata for item in batch],
-                embeddings,
-            )
-            await _count(connection, collection, inserted)
+            if mode is WriteMode.UPSERT and len(batch) <= FEW:
+                written = await upsert_few(connection, collection, batch, embeddings)
+            else:
+                written = await write_many(connection, collection, batch, embeddings, mode)
+            if unused := {name for name in media if media[name] in written.skipped}:
+                await connection.execute(_GIVE_UP_MEDIA, list(unused))
+            await _count(connection, collection, written.inserted)
+        return written
 
     async def delete(self, collection: Collection, ids: Container[str]) -> int:
         """Delete those that exist and return how many did; their media is queued for deletion."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from app.domain.collections import IndexKind
+
 
 def quoted(prefix: str, key: int, suffix: str = "") -> str:
     """Return an SQL identifier. The only place where one is formatted.
@@ -19,8 +21,9 @@ def vectors_table(space_key: int) -> str:
     return quoted("vectors_s", space_key)
 
 
-def hnsw_index(space_key: int, modality_code: int) -> str:
-    return quoted("vectors_s", space_key, f"_m{int(modality_code)}_hnsw")
+def hnsw_index(space_key: int, modality_code: int, kind: IndexKind) -> str:
+    suffix = "bits" if kind is IndexKind.BINARY else "hnsw"
+    return quoted("vectors_s", space_key, f"_m{int(modality_code)}_{suffix}")
 
 
 def field_index(collection_key: int, field_key: int, number: int) -> str:

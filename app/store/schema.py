@@ -107,6 +107,7 @@ spaces = Table(
     Column("index_state", Text, nullable=False, server_default=text("'none'")),
     _created(),
     Column("kind", Text, nullable=False, server_default=text("'dense'")),
+    Column("index_kind", Text, nullable=False, server_default=text("'float16'")),
     UniqueConstraint("collection_key", "name"),
 )
 

@@ -2,157 +2,204 @@
 
 from __future__ import annotations
 
-import math
+import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from app.domain.collections import Metric, SpaceSpec
+from app.domain.collections import IndexKind
 from app.domain.items import Hit
-from app.domain.search import Branch, SearchPlan, Strategy
+from app.domain.search import Branch, Found, SearchPlan, SearchReport, Strategy
+from app.errors import NotFound
+from app.store.binding import Parameters
 from app.store.errors import translated
 from app.store.filters import compile_filter, item_scope
+from app.store.metrics import distance_operator, index_order, similarity_of
 from app.store.names import items_table, vectors_table
-from app.store.rows import CODES, ITEM_COLUMNS, MODALITIES, VECTOR_TYPES, item_from, vector_from
+from app.store.rows import CODES, ITEM_COLUMNS, MODALITIES, item_from, vector_from
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
-    from app.domain.collections import Collection
+    from app.domain.collections import Collection, Space
     from app.store.database import Database
 
 MAX_EF_SEARCH = 1000  # pgvector's limit
-MAX_HNSW_DIMENSIONS = 4000  # of halfvec, which every index is over
-
-_OPERATORS = {Metric.COSINE: "<=>", Metric.DOT: "<#>", Metric.EUCLIDEAN: "<->"}
-_OPERATOR_CLASSES = {
-    "<=>": "halfvec_cosine_ops",
-    "<#>": "halfvec_ip_ops",
-    "<->": "halfvec_l2_ops",
-}
-
-
-def distance_operator(spec: SpaceSpec) -> str:
-    """Vectors of a model have unit length: their cosine is the cheaper dot product."""
-    return "<#>" if spec.model_id is not None else _OPERATORS[spec.metric]
-
-
-def indexed_expression(spec: SpaceSpec) -> tuple[str, str]:
-    """What an HNSW index is over, and its operator class. Queries order by the same expression.
-
-    Half precision in either kind of space: the distances of what it finds are taken in full.
-    """
-    expression = f"(embedding::halfvec({int(spec.dimensions)}))"
-    return expression, _OPERATOR_CLASSES[distance_operator(spec)]
+SAMPLED = 1000  # items that a filter is tried on to estimate how many pass
 
 
 class SearchStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def search(self, collection: Collection, plan: SearchPlan) -> list[Hit]:
+    async def search(self, collection: Collection, plan: SearchPlan) -> Found:
         """Run the plan: the best first, by rank and then by age.
 
-        A plan with HNSW may find fewer than exist. Raises NotFound for a deleted collection.
+        `collection` may be stale: the statement itself makes sure that it is still there, and the
+        space still its own. Raises NotFound where it is not.
         """
-        if not plan.branches or plan.limit <= 0:
-            return []
-        statement = _Statement(collection, plan)
-        query = statement.text()
+        started = time.perf_counter()
+        statement = SearchStatement(collection, plan)
         with translated(collection):
-            rows = await self._database.pool.fetch(query, *statement.values)
-        return [
-            Hit(
-                item=item_from(row),
-                similarity=row["similarity"],
-                vector=vector_from(row["embedding"]) if plan.with_vectors else None,
-            )
-            for row in rows
-        ]
+            rows = await self._database.pool.fetch(statement.text, *statement.values)
+        if not rows:
+            raise NotFound("collection", collection.id)
+        hits = [] if rows[0]["id"] is None else [_hit(row, plan) for row in rows]
+        return _found(rows[0], hits, plan, time.perf_counter() - started)
 
 
-class _Statement:
+def _hit(row: Mapping[str, Any], plan: SearchPlan) -> Hit:
+    vector = vector_from(row["embedding"]) if plan.with_vectors else None
+    return Hit(item_from(row), row["similarity"], vector)
+
+
+def _found(row: Mapping[str, Any], hits: list[Hit], plan: SearchPlan, seconds: float) -> Found:
+    walked = plan.strategy is not Strategy.EXACT and not row["few"]
+    matching = row["matching"]
+    report = SearchReport(
+        strategy=plan.strategy if walked else Strategy.EXACT,
+        rows=row["item_count"],
+        matching=matching,
+        matching_capped=matching is not None and walked,
+        estimated=row["estimated"],
+        seconds=seconds,
+    )
+    return Found(hits, plan, report, complete=not walked or row["walked"] >= plan.depth)
+
+
+class SearchStatement:
     """One plan's SQL. The text depends on the plan's shape alone: values are parameters."""
 
     def __init__(self, collection: Collection, plan: SearchPlan) -> None:
-        self.values: list[Any] = []
-        self._plan = plan
-        self._collection = collection
+        self._collection, self._plan = collection, plan
+        self._space: Space = plan.space or collection.space
+        # The vectors that clients bring are searched as one, whatever their items hold.
+        self._raw = self._space.spec.model_id is None
+        self._parameters = Parameters()
         self._items = items_table(collection.key)
-        self._vectors = vectors_table(collection.space.key)
-        self._spec = collection.space.spec
-        self._type = VECTOR_TYPES[self._spec.precision]
-        self._operator = distance_operator(self._spec)
-        vector = plan.vector
-        if self._type == "halfvec":
-            with np.errstate(over="ignore"):  # the database refuses infinity by name
-                vector = vector.astype(np.float16)
-        self._query = f"{self._bind(vector)}::{self._type}"
-        self._wanted = self._bind(plan.limit + plan.offset)
-        self._slopes = self._per_modality("slope", 0.0)
-        self._intercepts = self._per_modality("intercept", 0.0)
-        self._cut = any(branch.least_rank is not None for branch in plan.branches)
-        self._least = self._per_modality("least_rank", -math.inf) if self._cut else ""
+        self._vectors = vectors_table(self._space.key)
+        self._query = self._parameters.bind_vector(self._space, plan.vector)
+        self._filter: str | None = None
+        if plan.filter is not None:
+            self._filter = compile_filter(plan.filter, self._bind, item_scope(collection))
+        self.text = self._text()
 
-    def text(self) -> str:
-        exact = [b for b in self._plan.branches if b.strategy is Strategy.EXACT]
-        parts = [self._hnsw(b) for b in self._plan.branches if b.strategy is Strategy.HNSW]
-        if exact:
-            parts.append(self._exact(exact))
-        found = " UNION ALL ".join(f"({part})" for part in parts)
-        vector, join = "", ""
-        if self._plan.with_vectors:
-            vector = ", v.embedding"
-            join = f"JOIN {self._vectors} AS v ON v.item_seq = best.item_seq"
-        return f"""
-        SELECT best.similarity, {ITEM_COLUMNS}{vector} FROM (
-            SELECT * FROM ({found}) AS found ORDER BY rank DESC, item_seq
-            LIMIT {self._bind(self._plan.limit)} OFFSET {self._bind(self._plan.offset)}
-        ) AS best JOIN {self._items} AS i ON i.seq = best.item_seq {join}
-        ORDER BY best.rank DESC, best.item_seq
-        """
+    @property
+    def values(self) -> list[Any]:
+        return self._parameters.values
 
-    def _exact(self, branches: Sequence[Branch]) -> str:
-        """All exact branches in one pass over the vectors."""
-        codes = self._bind(sorted(CODES[branch.modality] for branch in branches))
-        conditions = [f"modality = ANY ({codes}::smallint[])"]
-        if self._plan.filter is not None:
-            matching = f"SELECT i.seq FROM {self._items} AS i WHERE {self._filter()}"
-            conditions.append(f"item_seq IN ({matching})")
-        conditions += self._exclusion("item_seq")
+    def _text(self) -> str:
+        plan, parts = self._plan, {"live": self._live()}
+        matching = few = estimated = "NULL"
+        if plan.strategy is Strategy.EXACT:
+            found = self._exact()
+        else:
+            found = " UNION ALL ".join(f"({self._walk(branch)})" for branch in plan.branches)
+            if self._filter is not None:
+                parts["sample"] = self._sample()
+            if self._filter is not None and plan.filter_first is not None:
+                parts |= self._matching()
+                found = f"({self._exact(chosen=True)}) UNION ALL {found}"
+                matching, few = "(SELECT n FROM counted)", "(SELECT few FROM counted)"
+                estimated = "CASE WHEN (SELECT NOT few FROM counted) THEN "
+                estimated += "(SELECT share * item_count FROM sample, live) END"
+        parts["found"] = found
+        parts["best"] = self._best()
+        ctes = ", ".join(f"{name} AS MATERIALIZED ({part})" for name, part in parts.items())
+        vector = join = ""
+        if plan.with_vectors:
+            vector, join = ", v.embedding", f"JOIN {self._vectors} AS v ON v.item_seq = i.seq"
+        return (
+            f"WITH {ctes} SELECT live.item_count, (SELECT count(*) FROM found) AS walked, "
+            f"{matching}::bigint AS matching, {few}::boolean AS few, "
+            f"{estimated}::bigint AS estimated, hits.* FROM live LEFT JOIN ("
+            f"SELECT best.rank, best.similarity, i.seq, {ITEM_COLUMNS}{vector} "
+            f"FROM best JOIN {self._items} AS i ON i.seq = best.item_seq {join}) AS hits ON true "
+            "ORDER BY hits.rank DESC, hits.seq"
+        )
+
+    def _live(self) -> str:
+        current = "AND c.current_space = s.key" if self._plan.space is None else ""
+        return (
+            "SELECT c.item_count FROM collections AS c JOIN spaces AS s "
+            f"ON s.collection_key = c.key AND s.key = {self._bind(self._space.key)} {current} "
+            f"WHERE c.key = {self._bind(self._collection.key)}"
+        )
+
+    def _matching(self) -> dict[str, str]:
+        """Those that pass the filter, as far as they may be compared one by one."""
+        first = self._plan.filter_first
+        assert first is not None
+        rows, expected, parts = self._bind(first.rows), "true", {}
+        if first.sample_first:
+            expected = f"(SELECT share * item_count <= {rows} FROM sample, live)"
+        parts["matching"] = (
+            f"SELECT i.seq FROM {self._items} AS i WHERE {expected} AND ({self._filter}) "
+            f"LIMIT {rows} + 1"
+        )
+        parts["counted"] = (
+            f"SELECT count(*) AS n, {expected} AND count(*) <= {rows} AS few FROM matching"
+        )
+        return parts
+
+    def _sample(self) -> str:
+        """The share of the items that pass the filter, from about as many as are to be tried."""
+        items = max(self._collection.item_count, 1)
+        percent = self._bind(min(100.0, 100.0 * SAMPLED / items))
+        # SYSTEM reads whole pages: no more than there are in the sample.
+        return (
+            f"SELECT greatest(count(*) FILTER (WHERE {self._filter}), 0.5) / greatest(count(*), 1) "
+            f"AS share FROM {self._items} AS i TABLESAMPLE SYSTEM ({percent})"
+        )
+
+    def _exact(self, *, chosen: bool = False) -> str:
+        """All branches in one pass over the vectors, or over those chosen by the filter."""
+        conditions = []
+        if not self._raw:
+            codes = self._bind(sorted(CODES[branch.modality] for branch in self._plan.branches))
+            conditions.append(f"v.modality = ANY ({codes}::smallint[])")
+        if chosen:
+            conditions += ["(SELECT few FROM counted)", "v.item_seq IN (SELECT seq FROM matching)"]
+        elif self._filter is not None:
+            matching = f"SELECT i.seq FROM {self._items} AS i WHERE {self._filter}"
+            conditions.append(f"v.item_seq IN ({matching})")
+        conditions += self._exclusion("v.item_seq")
         # OFFSET 0 keeps the distance from being computed once per use.
         scan = (
-            f"SELECT item_seq, modality, {self._similarity('embedding')} AS similarity "
-            f"FROM {self._vectors} WHERE {' AND '.join(conditions)} OFFSET 0"
+            f"SELECT v.item_seq, v.modality, {self._similarity('v.embedding')} AS similarity "
+            f"FROM {self._vectors} AS v WHERE {' AND '.join(conditions) or 'true'} OFFSET 0"
         )
-        return f"{self._ranked(scan)} ORDER BY rank DESC, item_seq LIMIT {self._wanted}"
+        order = f"ORDER BY rank DESC, item_seq LIMIT {self._bind(self._plan.depth)}"
+        return f"{self._ranked(scan)} {order}"
 
-    def _hnsw(self, branch: Branch) -> str:
+    def _walk(self, branch: Branch) -> str:
         """The index of one modality, walked until enough rows pass the filter.
 
         The setting is made by the statement itself, as its first step, and ends with it.
         """
-        code = CODES[branch.modality]
-        dimensions = int(self._spec.dimensions)
-        ef_search = min(max(self._plan.ef_search, 1), MAX_EF_SEARCH)
-        setting = f"set_config('hnsw.ef_search', {self._bind(str(ef_search))}, true)"
-        conditions = [
-            f"(SELECT {setting}) IS NOT NULL",
-            f"v.modality = {int(code)}",
-            *self._exclusion("v.item_seq"),
-        ]
+        code, plan = CODES[branch.modality], self._plan
+        ef_search = f"{self._bind(min(max(plan.ef_search, 1), MAX_EF_SEARCH))}::int"
+        if self._filter is not None:
+            thinned = f"{self._bind(plan.walked)} / (SELECT share FROM sample)"
+            ef_search = f"greatest({ef_search}, least({MAX_EF_SEARCH}, ceil({thinned}))::int)"
+        setting = f"set_config('hnsw.ef_search', ({ef_search})::text, true)"
+        conditions = [f"(SELECT {setting}) IS NOT NULL"]
+        if not self._raw:
+            conditions.append(f"v.modality = {int(code)}")
         join = ""
-        if self._plan.filter is not None:
+        if self._filter is not None:
+            if plan.filter_first is not None:
+                conditions.insert(0, "NOT (SELECT few FROM counted)")
             # OFFSET 0 leaves the planner no way but to ask for each row as the index yields it.
             join = (
                 f"CROSS JOIN LATERAL (SELECT FROM {self._items} AS i "
-                f"WHERE i.seq = v.item_seq AND ({self._filter()}) OFFSET 0) AS matching"
+                f"WHERE i.seq = v.item_seq AND ({self._filter}) OFFSET 0) AS matching"
             )
+        conditions += self._exclusion("v.item_seq")
+        kind = IndexKind.BINARY if plan.strategy is Strategy.BINARY else IndexKind.FLOAT16
+        order = index_order(self._space.spec, self._query, kind)
+        walked = self._bind(max(plan.depth, plan.walked))
         walk = (
             f"SELECT v.item_seq, v.modality, v.embedding FROM {self._vectors} AS v {join} "
-            f"WHERE {' AND '.join(conditions)} "
-            f"ORDER BY v.embedding::halfvec({dimensions}) "
-            f"{self._operator} {self._query}::halfvec({dimensions}) LIMIT {self._wanted}"
+            f"WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT {walked}"
         )
         scan = (
             f"SELECT item_seq, modality, {self._similarity('embedding')} AS similarity "
@@ -160,26 +207,31 @@ class _Statement:
         )
         return self._ranked(scan)
 
+    def _best(self) -> str:
+        cut = ""
+        if self._plan.least_rank is not None:
+            cut = f"WHERE rank >= {self._bind(float(self._plan.least_rank))}::float8"
+        return (
+            f"SELECT * FROM found {cut} ORDER BY rank DESC, item_seq "
+            f"LIMIT {self._bind(self._plan.limit)} OFFSET {self._bind(self._plan.offset)}"
+        )
+
     def _ranked(self, scan: str) -> str:
-        index = "[modality + 1]"
-        rank = f"({self._slopes}){index} * similarity + ({self._intercepts}){index}"
-        ranked = f"SELECT item_seq, similarity, {rank} AS rank, modality FROM ({scan}) AS scanned"
-        if self._cut:
-            return (
-                f"SELECT item_seq, similarity, rank FROM ({ranked} OFFSET 0) AS ranked "
-                f"WHERE rank >= ({self._least}){index}"
+        """With its rank: the similarity itself where all branches are ranked alike."""
+        rank = "similarity"
+        if any((b.slope, b.intercept) != (1.0, 0.0) for b in self._plan.branches):
+            slopes, intercepts = [0.0] * len(MODALITIES), [0.0] * len(MODALITIES)
+            for branch in self._plan.branches:
+                slopes[CODES[branch.modality]] = float(branch.slope)
+                intercepts[CODES[branch.modality]] = float(branch.intercept)
+            rank = (
+                f"({self._bind(slopes)}::float8[])[modality + 1] * similarity "
+                f"+ ({self._bind(intercepts)}::float8[])[modality + 1]"
             )
-        return f"SELECT item_seq, similarity, rank FROM ({ranked}) AS ranked"
+        return f"SELECT item_seq, similarity, {rank} AS rank FROM ({scan}) AS scanned"
 
     def _similarity(self, embedding: str) -> str:
-        distance = f"({embedding} {self._operator} {self._query})"
-        if self._operator == "<=>":  # not a number for a vector of zeros
-            return f"coalesce(nullif(1 - {distance}, 'NaN'), 0)"
-        return f"-{distance}"
-
-    def _filter(self) -> str:
-        assert self._plan.filter is not None
-        return compile_filter(self._plan.filter, self._bind, item_scope(self._collection))
+        return similarity_of(distance_operator(self._space.spec), embedding, self._query)
 
     def _exclusion(self, column: str) -> list[str]:
         if not self._plan.exclude_ids:
@@ -187,14 +239,5 @@ class _Statement:
         ids = self._bind(list(self._plan.exclude_ids))
         return [f"{column} NOT IN (SELECT seq FROM {self._items} WHERE id = ANY ({ids}::text[]))"]
 
-    def _per_modality(self, field: str, default: float) -> str:
-        """Bind one number per modality, at the place that its code says."""
-        numbers = [default] * len(MODALITIES)
-        for branch in self._plan.branches:
-            value = getattr(branch, field)
-            numbers[CODES[branch.modality]] = default if value is None else float(value)
-        return f"{self._bind(numbers)}::float8[]"
-
     def _bind(self, value: Any) -> str:
-        self.values.append(value)
-        return f"${len(self.values)}"
+        return self._parameters.bind(value)

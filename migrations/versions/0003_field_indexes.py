@@ -1,4 +1,4 @@
-"""Declared field indexes, and the functions that filters and they have in common.
+"""Declared fields, kinds of vector index, and the functions that filters and they have in common.
 
 The functions never fail, whatever is stored, and name nothing outside of pg_catalog: Postgres
 builds and maintains indexes with that search path alone.
@@ -114,6 +114,7 @@ $$
 
 def upgrade() -> None:
     op.execute(FIELD_INDEXES)
+    op.execute("ALTER TABLE spaces ADD COLUMN index_kind text NOT NULL DEFAULT 'float16'")
     collation = op.get_bind().exec_driver_sql(COLLATION).scalar_one()
 
     def words(text: str) -> str:
@@ -132,6 +133,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP TABLE field_indexes")
+    op.execute("ALTER TABLE spaces DROP COLUMN index_kind")
     op.execute(
         "DROP FUNCTION words_of(text), word_keys(jsonb), stems_of(text), time_of(text), "
         "box_around(jsonb)"

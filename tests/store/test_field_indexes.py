@@ -29,7 +29,8 @@ ARABIC_DIGITS = {ord("0") + n: 0x660 + n for n in range(10)}
 ODD: list[Any] = [
     None, True, 5, "5", 1e300, 10**40, [], {}, [[5]], [{"lon": 1}], "x" * 5000, "ä" * 3000,
     ["y" * 5000], {"lon": 500, "lat": "no"}, {"lon": 10**400, "lat": 0}, "9999-99-99", "2024-02-30",
-    " ".join(f"word{n}" for n in range(20_000)), "2024-01-01".translate(ARABIC_DIGITS), "z" * 3000 + " z",
+    " ".join(f"word{n}" for n in range(20_000)),
+    "2024-01-01".translate(ARABIC_DIGITS), "z" * 3000 + " z",
 ]  # fmt: skip
 
 
@@ -77,7 +78,7 @@ async def test_any_document_can_be_stored_whatever_is_declared(
     await fields.declare(collection, ("f",), kind)
     await fields.build(collection)
     await items.put(collection, [item(f"after {n}", {"f": value}) for n, value in enumerate(ODD)])
-    assert [field.state for field in await fields.list(collection)] == [FieldState.READY]
+    assert [field.state for field in await fields.declared(collection)] == [FieldState.READY]
 
 
 CENTRE = f.GeoPoint(13.4, 52.5)
@@ -113,7 +114,7 @@ async def test_the_plan_uses_the_index(
     await fields.declare(collection, condition.path, kind)
     await fields.build(collection)
     plan = await plan_of(database, await fresh(database, collection), condition)
-    (field,) = await fields.list(collection)
+    (field,) = await fields.declared(collection)
     assert f"items_c{collection.key}_f{field.key}_" in plan, plan
 
 
@@ -138,7 +139,7 @@ async def test_two_builders_do_not_hinder_each_other(
     for name in "abc":
         await fields.declare(collection, (name,), FieldType.KEYWORD)
     await asyncio.gather(*(fields.build(collection) for _ in range(3)))
-    assert {field.state for field in await fields.list(collection)} == {FieldState.READY}
+    assert {field.state for field in await fields.declared(collection)} == {FieldState.READY}
     assert await fields.unfinished() == []
 
 
@@ -149,7 +150,7 @@ async def test_a_dropped_field_leaves_nothing_behind(
     await fields.build(collection)
     await fields.drop(collection, ("a",))
     await fields.build(collection)
-    assert await fields.list(collection) == []
+    assert await fields.declared(collection) == []
     left = "SELECT count(*) FROM pg_class WHERE relname LIKE $1"
     assert await database.pool.fetchval(left, f"items_c{collection.key}_f%") == 0
     with pytest.raises(NotFound):
@@ -167,7 +168,7 @@ async def test_a_field_of_another_type_is_built_anew(
     assert other.key != first.key
     assert other.state is FieldState.BUILDING
     await fields.build(collection)
-    assert [field.type for field in await fields.list(collection)] == [FieldType.INTEGER]
+    assert [field.type for field in await fields.declared(collection)] == [FieldType.INTEGER]
     assert (await fresh(database, collection)).fields[0].state is FieldState.READY
 
 
@@ -203,7 +204,7 @@ async def test_a_deleted_collection_has_no_fields(
 ) -> None:
     await fields.declare(collection, ("a",), FieldType.KEYWORD)
     await CollectionStore(database).delete("default", collection.id)
-    for call in (fields.list(collection), fields.build(collection)):
+    for call in (fields.declared(collection), fields.build(collection)):
         with pytest.raises(NotFound):
             await call
     with pytest.raises(NotFound):
