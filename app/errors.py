@@ -95,7 +95,13 @@ class PayloadTooLarge(OmnivecError):
 
 
 class MediaError(OmnivecError):
+    """`path` leads to the input in the request, where the request has more than the medium."""
+
     code = "media_error"
+
+    def __init__(self, message: str, path: Path = ()) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class FetchFailed(MediaError):

@@ -98,7 +98,7 @@ def _entry(key: str, value: Any, path: Path, depth: int) -> Filter:
         return JUNCTIONS[key](tuple(_gather(clauses)))
     if key == "$not":
         return Not(_whole(value, path, depth + 1))
-    steps = _steps(key, path)
+    steps = read_path(key, path)
     if not isinstance(value, dict):
         return Equals(steps, _scalar(value, path))
     if not value:
@@ -106,7 +106,7 @@ def _entry(key: str, value: Any, path: Path, depth: int) -> Filter:
     return _operators(steps, value, path)
 
 
-def _steps(key: str, path: Path) -> FieldPath:
+def read_path(key: str, path: Path) -> FieldPath:
     if key in OPERATORS:
         raise InvalidInput.at(path, f"{key} must stand inside a key: {{key: {{{key}: …}}}}")
     if key.startswith("$"):

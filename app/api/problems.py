@@ -157,7 +157,7 @@ def _of_ours(error: errors.OmnivecError, status: int) -> Problem:
             ]
             codes = {f.code for f in error.failures}
             code = codes.pop() if len(codes) == 1 else code
-        case errors.PayloadTooLarge() if error.path:
+        case errors.PayloadTooLarge() | errors.MediaError() if error.path:
             details = [ProblemError(pointer(error.path), error.message, code)]
     return _problem(status, code, message, details)
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from app.domain.modality import Modality
+from app.domain.rankings import TextFields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from app.domain.filters import Filter
+    from app.domain.filters import Filter, Path
     from app.domain.items import Item
-    from app.domain.search import SearchPlan
+    from app.domain.queries import Diversity
+    from app.domain.rankings import FacetCount, GroupValue
+    from app.domain.search import SearchReport
     from app.errors import ItemFailure
 
 T = TypeVar("T")
@@ -93,10 +96,50 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightedInput:
+    """One of several inputs: what it weighs in the search, negative to lead away from it."""
+
+    input: Input
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hybrid:
+    """Full-text search beside that by vectors: `weight` is its share, from 0 to 1.
+
+    `text` of None stands for the texts of the inputs.
+    """
+
+    weight: float = 0.5
+    text: str | None = None
+    fields: TextFields = field(default_factory=TextFields)
+
+
+@dataclass(frozen=True, slots=True)
+class FacetRequest:
+    """How many items have which values at `path`; `name` is what the request calls it."""
+
+    name: str
+    path: Path
+    limit: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class GroupBy:
+    path: Path
+    size: int = 3
+
+
+@dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """An input, an example or both; `threshold` is a least score."""
+    """Inputs, an example or both; `threshold` is a least score.
+
+    `inputs` stands for several in place of `input`. With `group_by` groups are counted where
+    items are counted otherwise, and diversity has no place.
+    """
 
     input: Input | None = None
+    inputs: tuple[WeightedInput, ...] = ()
     example: Example | None = None
     top_k: int = 10
     offset: int = 0
@@ -105,27 +148,47 @@ class SearchQuery:
     filter: Filter | None = None
     exact: bool = False
     with_vectors: bool = False
+    hybrid: Hybrid | None = None
+    facets: tuple[FacetRequest, ...] = ()
+    group_by: GroupBy | None = None
+    diversity: Diversity | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredHit:
-    """`score` is calibrated to 0..1; `similarity` is the cosine it was made from."""
+    """`score` is calibrated to 0..1; `similarity` is the cosine it was made from.
+
+    `hybrid_score` is what a hybrid search ranks by.
+    """
 
     item: Item
     score: float
     similarity: float
     vector: NDArray[np.float32] | None = None
+    hybrid_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HitGroup:
+    value: GroupValue
+    hits: Sequence[ScoredHit]
 
 
 @dataclass(frozen=True, slots=True)
 class SearchOutcome:
-    """`seconds` says where the time went: `encode`, `database`."""
+    """`seconds` says where the time went: `encode`, `database`.
+
+    `report` tells how the nearest were found. `groups` is None unless they were asked for; `hits`
+    are then the best of each.
+    """
 
     hits: Sequence[ScoredHit]
     model_id: str
     input_tokens: int
-    plan: SearchPlan
+    report: SearchReport
     seconds: Mapping[str, float] = field(default_factory=dict)
+    groups: Sequence[HitGroup] | None = None
+    facets: Mapping[str, Sequence[FacetCount]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

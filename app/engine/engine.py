@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Any, Self
 from app.domain.collections import Metric, SpaceSpec, VectorPrecision
 from app.domain.requests import Page
 from app.encoders.service import EncoderService, ModelState
+from app.engine.aiming import Aimer
+from app.engine.gathering import Gatherer
 from app.engine.housekeeping import Housekeeper
 from app.engine.indexing import Indexer
 from app.engine.inputs import InputEncoder
+from app.engine.nearest import NearestSearcher
+from app.engine.querying import Querier
+from app.engine.refining import Refiner
 from app.engine.searching import Searcher
 from app.errors import NotFound, OmnivecError, Unavailable
 from app.media.decoder_pool import Decoders
@@ -20,11 +25,15 @@ from app.media.fetch import Fetcher
 from app.media.store import open_store
 from app.store.collections import CollectionStore
 from app.store.database import Database
+from app.store.facets import FacetStore
 from app.store.indexes import IndexStore
 from app.store.items import ItemStore
 from app.store.keys import KeyStore
 from app.store.outbox import Outbox
+from app.store.rankings import RankingStore
 from app.store.search import SearchStore
+from app.store.spaces import SpaceStore
+from app.store.vectors import VectorStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -55,9 +64,17 @@ class Engine:
         decoders = Decoders(settings.media)
         inputs = InputEncoder(settings.media, fetcher, decoders, self.encoders)
         self._indexer = Indexer(settings.media, inputs, self.media, self._items, outbox)
+        vectors, rankings = VectorStore(database), RankingStore(database)
+        facets = FacetStore(database)
+        nearest = NearestSearcher(settings.search, SearchStore(database))
         self._searcher = Searcher(
-            settings.search, inputs, self.encoders, self._items, SearchStore(database)
+            self.encoders,
+            Aimer(inputs, self._items),
+            Refiner(nearest, rankings, facets, vectors),
         )
+        self._querier = Querier(self._collections, rankings, vectors, nearest)
+        self._gatherer = Gatherer(self._querier, facets, rankings, vectors)
+        self._spaces, self._vectors = SpaceStore(database), vectors
         self._housekeeper = Housekeeper(
             settings, self.media, self._collections, outbox, IndexStore(database)
         )

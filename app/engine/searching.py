@@ -1,162 +1,118 @@
-"""Searching: a query to a vector, the vector to a plan, the plan to scored hits."""
+"""Searching: a query to a vector, the vector to the nearest items, these to scored hits."""
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
-from collections import Counter
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from app.domain.modality import Modality
-from app.domain.requests import ScoredHit, SearchOutcome
-from app.domain.search import Strategy
-from app.encoders.work import Priority
+from app.domain.requests import HitGroup, ScoredHit, SearchOutcome
+from app.domain.search import Branch
 from app.engine.inputs import model_of
-from app.engine.planner import plan_search
-from app.errors import InvalidInput, Violation
+from app.engine.planner import Wish
+from app.engine.refining import check_refinement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from app.domain.collections import Collection
     from app.domain.items import Hit
-    from app.domain.requests import Example, SearchQuery
-    from app.domain.search import SearchPlan
+    from app.domain.rankings import FacetCount
+    from app.domain.requests import SearchQuery
     from app.encoders.service import EncoderService
-    from app.engine.inputs import InputEncoder
-    from app.settings import SearchSettings
-    from app.store.items import ItemStore
-    from app.store.search import SearchStore
-
-
-LEAST_LENGTH = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class _Aim:
-    """What to search with: `modality` says by which calibration the hits are scored."""
-
-    vector: NDArray[np.float32]
-    modality: Modality
-    tokens: int
+    from app.engine.aiming import Aim, Aimer
+    from app.engine.refining import Refined, Refiner
 
 
 class Searcher:
+    """Searches by what a collection's own model makes of inputs."""
+
     def __init__(
         self,
-        settings: SearchSettings,
-        inputs: InputEncoder,
         encoders: EncoderService,
-        items: ItemStore,
-        rows: SearchStore,
+        aimer: Aimer,
+        refiner: Refiner,
     ) -> None:
-        self._settings = settings
-        self._inputs = inputs
         self._encoders = encoders
-        self._items = items
-        self._rows = rows
+        self._aimer = aimer
+        self._refiner = refiner
 
     async def search(self, collection: Collection, query: SearchQuery) -> SearchOutcome:
         """Find the items most like the query, best first.
 
-        Raises InvalidInput for an example that names no stored item or has no direction.
+        Raises InvalidInput for an example that names no stored item, for what has no direction
+        and for what cannot be asked for together.
         """
+        check_refinement(query)
         started = time.perf_counter()
         model_id = model_of(collection)
-        aim = await self._aim(collection, model_id, query)
+        aim = await self._aimer.aim(collection, model_id, query)
         encoded = time.perf_counter()
-        curves = {
-            kind: self._encoders.curve(model_id, aim.modality, kind)
-            for kind in query.modalities or Modality
-        }
-        plan = plan_search(collection, query, aim.vector, curves, self._settings)
-        hits = await self._run(collection, plan)
+        wish = self._wish(model_id, query, aim)
+        refined, facets = await self._find(collection, query, wish)
         done = time.perf_counter()
         return SearchOutcome(
-            hits=self._score(model_id, aim.modality, hits),
+            hits=self._score(model_id, aim, refined.hits, refined.hybrid_scores),
             model_id=model_id,
             input_tokens=aim.tokens,
-            plan=plan,
+            report=refined.report,
             seconds={"encode": encoded - started, "database": done - encoded},
+            groups=None
+            if refined.groups is None
+            else [
+                HitGroup(value, self._score(model_id, aim, hits, refined.hybrid_scores))
+                for value, hits in refined.groups
+            ],
+            facets=facets,
         )
 
-    async def _run(self, collection: Collection, plan: SearchPlan) -> list[Hit]:
-        hits = await self._rows.search(collection, plan)
-        approximate = any(branch.strategy is Strategy.HNSW for branch in plan.branches)
-        if approximate and len(hits) < plan.limit:
-            # An index scan that a filter thinned out may have stopped too early.
-            exact = tuple(replace(branch, strategy=Strategy.EXACT) for branch in plan.branches)
-            hits = await self._rows.search(collection, replace(plan, branches=exact))
-        return hits
+    async def _find(
+        self, collection: Collection, query: SearchQuery, wish: Wish
+    ) -> tuple[Refined, Mapping[str, Sequence[FacetCount]]]:
+        if not query.facets:
+            return await self._refiner.refine(collection, query, wish), {}
+        return await asyncio.gather(
+            self._refiner.refine(collection, query, wish),
+            self._refiner.facets(collection, query),
+        )
 
-    def _score(self, model_id: str, modality: Modality, hits: Sequence[Hit]) -> list[ScoredHit]:
+    def _wish(self, model_id: str, query: SearchQuery, aim: Aim) -> Wish:
+        branches = []
+        for kind in sorted(query.modalities or Modality):
+            curve = self._encoders.curve(model_id, aim.modality, kind)
+            branches.append(Branch(kind, curve.slope, curve.intercept))
+        example = query.example
+        return Wish(
+            vector=aim.vector,
+            branches=tuple(branches),
+            limit=query.top_k,
+            offset=query.offset,
+            filter=query.filter,
+            exclude_ids=(*example.positive, *example.negative) if example else (),
+            least_rank=least_rank(query.threshold),
+            with_vectors=query.with_vectors,
+            exact=query.exact,
+        )
+
+    def _score(
+        self, model_id: str, aim: Aim, hits: Sequence[Hit], hybrid_scores: Mapping[str, float]
+    ) -> list[ScoredHit]:
         scored = []
         for hit in hits:
             cosine = min(1.0, max(-1.0, hit.similarity))  # half precision may overshoot
-            score = self._encoders.score(model_id, modality, hit.item.modality or modality, cosine)
-            scored.append(ScoredHit(hit.item, float(score), cosine, hit.vector))
+            kind = hit.item.modality or aim.modality
+            score = float(self._encoders.score(model_id, aim.modality, kind, cosine))
+            hybrid = hybrid_scores.get(hit.item.id)
+            scored.append(ScoredHit(hit.item, score, cosine, hit.vector, hybrid))
         return scored
 
-    async def _aim(self, collection: Collection, model_id: str, query: SearchQuery) -> _Aim:
-        encoded = None
-        if query.input is not None:
-            encoded = await self._inputs.encode(model_id, query.input, Priority.SEARCH)
-        tokens = encoded.tokens if encoded else 0
-        if query.example is None:
-            if encoded is None or query.input is None:
-                raise InvalidInput.at((), "a search needs an input or an example")
-            return _Aim(encoded.vector, query.input.modality, tokens)
-        stored = await self._vectors(collection, query.example)
-        positive = [stored[name] for name in query.example.positive]
-        negative = [stored[name] for name in query.example.negative]
-        if encoded is not None:
-            positive.append(encoded.vector)
-        if not positive:
-            raise InvalidInput.at(
-                ("example", "positive"), "an example needs a positive item where no input is given"
-            )
-        if query.input is not None:
-            modality = query.input.modality
-        else:
-            items = await self._items.get(collection, query.example.positive)
-            modality = Counter(item.modality or Modality.TEXT for item in items).most_common(1)[0][
-                0
-            ]
-        return _Aim(steer(positive, negative), modality, tokens)
 
-    async def _vectors(
-        self, collection: Collection, example: Example
-    ) -> Mapping[str, NDArray[np.float32]]:
-        """Return the examples' vectors; InvalidInput names those that are not stored."""
-        stored = await self._items.vectors(collection, {*example.positive, *example.negative})
-        missing = [
-            Violation(("example", side, index), f"no such item: {name}")
-            for side, ids in (("positive", example.positive), ("negative", example.negative))
-            for index, name in enumerate(ids)
-            if name not in stored
-        ]
-        if missing:
-            raise InvalidInput(missing)
-        return stored
-
-
-def steer(
-    positive: Sequence[NDArray[np.float32]], negative: Sequence[NDArray[np.float32]]
-) -> NDArray[np.float32]:
-    """Return the unit vector that examples (float32 [d] each, at least one positive) point to.
-
-    The mean of the positive ones, moved away from the mean of the negative ones by their
-    difference: Qdrant's `average_vector` recommendation.
-    """
-    aim = np.stack(positive).mean(axis=0)
-    if negative:
-        aim = 2 * aim - np.stack(negative).mean(axis=0)
-    length = float(np.linalg.norm(aim))
-    if length < LEAST_LENGTH:
-        raise InvalidInput.at(("example",), "the examples cancel each other out")
-    direction: NDArray[np.float32] = aim / np.float32(length)
-    return direction
+def least_rank(threshold: float | None) -> float | None:
+    """The logit of a least score: the rank (see Branch) below which nothing is wanted."""
+    if threshold is None or threshold <= 0:
+        return None
+    if threshold >= 1:
+        return math.inf
+    return math.log(threshold / (1 - threshold))

@@ -15,7 +15,7 @@ depends_on = None
 
 TABLES = """
 ALTER TABLE spaces ADD COLUMN kind text NOT NULL DEFAULT 'dense';
-ALTER TABLE spaces ADD CONSTRAINT spaces_collection_key_key UNIQUE (collection_key, name);
+ALTER TABLE spaces ADD CONSTRAINT spaces_collection_key_name_key UNIQUE (collection_key, name);
 DROP INDEX spaces_collection_key_idx;
 
 CREATE TABLE vectors_sparse (
@@ -67,6 +67,6 @@ def downgrade() -> None:
     op.execute("DROP TABLE vectors_sparse, vectors_multi_float16, vectors_multi_float32 CASCADE")
     op.execute("DROP FUNCTION forget_vectors CASCADE")
     op.execute("DELETE FROM spaces WHERE key NOT IN (SELECT current_space FROM collections)")
-    op.execute("ALTER TABLE spaces DROP CONSTRAINT spaces_collection_key_key")
+    op.execute("ALTER TABLE spaces DROP CONSTRAINT spaces_collection_key_name_key")
     op.execute("CREATE INDEX spaces_collection_key_idx ON spaces (collection_key)")
     op.execute("ALTER TABLE spaces DROP COLUMN kind")

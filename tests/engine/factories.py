@@ -16,7 +16,9 @@ from app.engine.querying import Querier
 from app.store.collections import CollectionStore
 from app.store.facets import FacetStore
 from app.store.items import ItemStore
+from app.settings import SearchSettings
 from app.store.rankings import RankingStore
+from app.store.search import SearchStore
 from app.store.vectors import VectorStore
 
 if TYPE_CHECKING:
@@ -68,12 +70,12 @@ async def put(
     await ItemStore(database).put(collection, items)
 
 
-def a_querier(database: Database) -> Querier:
+def a_querier(database: Database, settings: SearchSettings | None = None) -> Querier:
     return Querier(
         CollectionStore(database),
         RankingStore(database),
         VectorStore(database),
-        NearestSearcher(),
+        NearestSearcher(settings or SearchSettings(), SearchStore(database)),
     )
 
 

@@ -8,20 +8,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from app.api.filter_language import parse_filter
 from app.api.inline_media import NotBase64, TooLong, decode_base64
 from app.api.metadata import check_metadata
 from app.domain.modality import Modality
-from app.domain.requests import (
-    Example,
-    IndexItem,
-    InlineInput,
-    Input,
-    OnError,
-    SearchQuery,
-    TextInput,
-    UrlInput,
-)
+from app.domain.requests import IndexItem, InlineInput, Input, OnError, TextInput, UrlInput
 from app.errors import InvalidInput, ItemFailure, PayloadTooLarge, Violation
 
 if TYPE_CHECKING:
@@ -63,7 +53,7 @@ async def read_batch(request: schemas.IndexRequest, limits: MediaSettings) -> Ba
     checked: list[tuple[str, str]] = []
     for index, item in enumerate(request.items):
         path: Path = ("items", index)
-        field, faults = _check_input(item, path)
+        field, faults = check_input(item, path)
         violations += faults
         if item.id is not None and not _ITEM_ID.fullmatch(item.id):
             message = "an id has 1 to 128 letters, digits, `_`, `-`, `.` or `:`"
@@ -84,7 +74,7 @@ async def _decode_batch(
     items, places, failures = [], [], []
     for index, (item, (field, metadata)) in enumerate(zip(request.items, checked, strict=True)):
         try:
-            source = await _read_input(item, field, ("items", index), limits)
+            source = await read_input(item, field, ("items", index), limits)
         except PayloadTooLarge as error:
             if request.on_error is OnError.FAIL:
                 raise
@@ -101,36 +91,6 @@ async def _decode_batch(
     return Batch(items, places, failures, len(request.items))
 
 
-async def read_search(request: schemas.SearchRequest, limits: MediaSettings) -> SearchQuery:
-    """Check and decode a search. Raises InvalidInput and PayloadTooLarge."""
-    violations: list[Violation] = []
-    field = ""
-    example = request.example
-    if _given(request) or example is None:
-        field, violations = _check_input(request, ())
-    if example is not None and not (example.positive or example.negative):
-        violations.append(Violation(("example",), "an example names at least one item"))
-    filter_ = None
-    if request.filter is not None:
-        try:
-            filter_ = parse_filter(request.filter)
-        except InvalidInput as error:
-            violations += error.violations
-    if violations:
-        raise InvalidInput(violations)
-    return SearchQuery(
-        input=await _read_input(request, field, (), limits) if field else None,
-        example=Example(tuple(example.positive), tuple(example.negative)) if example else None,
-        top_k=request.top_k,
-        offset=request.offset,
-        threshold=request.threshold,
-        modalities=frozenset(request.content_types) if request.content_types else None,
-        filter=filter_,
-        exact=request.exact,
-        with_vectors="vector" in request.include,
-    )
-
-
 def read_delete(request: schemas.DeleteItems) -> list[str]:
     if len(request.ids) > MAX_DELETE_IDS:
         raise PayloadTooLarge(f"at most {MAX_DELETE_IDS} ids are taken at once", ("ids",))
@@ -144,13 +104,13 @@ def check_text(text: str, path: Path) -> list[Violation]:
     return []
 
 
-def _given(fields: schemas.InputFields) -> list[str]:
+def given_inputs(fields: schemas.InputFields) -> list[str]:
     return [name for name in INPUT_FIELDS if getattr(fields, name) is not None]
 
 
-def _check_input(fields: schemas.InputFields, path: Path) -> tuple[str, list[Violation]]:
+def check_input(fields: schemas.InputFields, path: Path) -> tuple[str, list[Violation]]:
     """Return the field that the content is in, and what is wrong with it."""
-    given = _given(fields)
+    given = given_inputs(fields)
     if len(given) != 1:
         found = f"; there are {', '.join(given)}" if given else ""
         return "", [Violation(path, _ONE_OF + found, "one_input")]
@@ -169,7 +129,7 @@ def _check_input(fields: schemas.InputFields, path: Path) -> tuple[str, list[Vio
     return field, []
 
 
-async def _read_input(
+async def read_input(
     fields: schemas.InputFields, field: str, path: Path, limits: MediaSettings
 ) -> Input:
     value: str = getattr(fields, field)

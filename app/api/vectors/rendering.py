@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET, Raw
 
@@ -11,18 +11,16 @@ from app.api.vectors import schemas
 from app.domain.collections import Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from app.api.vectors.reading import Batch
     from app.domain.collections import Collection
     from app.domain.items import Item
-    from app.domain.requests import IndexOutcome, SearchOutcome
+    from app.domain.requests import IndexOutcome
 
-DECIMALS = 6
-METRICS: dict[Metric, Literal["COSINE", "DOT", "EUCLIDEAN"]] = {
+METRICS: dict[Metric, schemas.MetricName] = {
     Metric.COSINE: "COSINE",
     Metric.DOT: "DOT",
     Metric.EUCLIDEAN: "EUCLIDEAN",
+    Metric.MANHATTAN: "MANHATTAN",
 }
 
 
@@ -76,26 +74,4 @@ def index_answer(batch: Batch, outcome: IndexOutcome | None, model_id: str) -> s
         usage=schemas.Usage(outcome.input_tokens if outcome else 0),
         items=items,
         errors=skipped,
-    )
-
-
-def search_answer(outcome: SearchOutcome, links: Sequence[str | None]) -> schemas.SearchAnswer:
-    return schemas.SearchAnswer(
-        results=[
-            schemas.Hit(
-                id=hit.item.id,
-                score=round(hit.score, DECIMALS),
-                content_type=hit.item.modality,
-                metadata=Raw(hit.item.metadata),
-                content_url=link,
-                similarity=round(hit.similarity, DECIMALS),
-                text=UNSET if hit.item.text is None else hit.item.text,
-                vector=UNSET
-                if hit.vector is None
-                else hit.vector.astype("float64").round(DECIMALS).tolist(),
-            )
-            for hit, link in zip(outcome.hits, links, strict=True)
-        ],
-        model=outcome.model_id,
-        usage=schemas.Usage(outcome.input_tokens),
     )

@@ -7,15 +7,12 @@ absent in requests, since many clients write their empty fields so.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from app.domain.modality import Modality
 from app.domain.requests import OnError
-
-MAX_TOP_K = 100
-MAX_OFFSET = 1_000
 
 Name = Annotated[
     str,
@@ -61,7 +58,7 @@ Tokens = Annotated[
     int,
     Meta(description="Text tokens, image patches and audio frames that the model took.", ge=0),
 ]
-ItemIds = Annotated[list[str], Meta(max_length=100)]
+MetricName = Literal["COSINE", "DOT", "EUCLIDEAN", "MANHATTAN"]
 
 
 class CreateCollection(Struct, forbid_unknown_fields=True):
@@ -153,50 +150,6 @@ class DeleteItems(Struct, forbid_unknown_fields=True):
     ]
 
 
-class ExampleItems(Struct, forbid_unknown_fields=True):
-    """Items of the collection that steer the search."""
-
-    positive: Annotated[ItemIds, Meta(description="Towards these.")] = []
-    negative: Annotated[ItemIds, Meta(description="Away from these.")] = []
-
-
-class SearchRequest(InputFields, forbid_unknown_fields=True):
-    """A search: exactly one of `image`, `image_base64`, `text`, `audio`, `audio_base64`.
-
-    With `example` none is needed.
-    """
-
-    top_k: Annotated[int, Meta(ge=1, le=MAX_TOP_K, description="Most results.")] = 10
-    threshold: Annotated[float, Meta(ge=0, le=1, description="Least score of a result.")] | None = (
-        None
-    )
-    filter: Annotated[
-        dict[str, Any] | None,
-        Meta(
-            description="Search only the items whose metadata satisfy it: `$eq` (or a bare "
-            "value), `$ne`, `$in`, `$nin`, `$lt`, `$lte`, `$gt`, `$gte`, `$exists`, `$and`, "
-            "`$or`, `$not`; a dot in a key steps into an object. An addition.",
-            examples=[{"category": "footwear", "price": {"$lt": 100}}],
-        ),
-    ] = None
-    content_types: (
-        Annotated[list[Modality], Meta(min_length=1, description="Search only these. An addition.")]
-        | None
-    ) = None
-    offset: Annotated[
-        int, Meta(ge=0, le=MAX_OFFSET, description="Skip the best so many. An addition.")
-    ] = 0
-    example: Annotated[
-        ExampleItems | None, Meta(description="Instead of, or beside, the input. An addition.")
-    ] = None
-    exact: Annotated[
-        bool, Meta(description="Compare with every vector: no approximation. An addition.")
-    ] = False
-    include: Annotated[
-        list[Literal["vector"]], Meta(description="Return the vectors too. An addition.")
-    ] = []
-
-
 class Model(Struct):
     """An embedding model."""
 
@@ -227,7 +180,7 @@ class Collection(Struct):
         str | None, Meta(description="null where clients of another API bring their own vectors.")
     ]
     dimensions: int
-    metric: Literal["COSINE", "DOT", "EUCLIDEAN"]
+    metric: MetricName
     item_count: Annotated[int, Meta(ge=0)]
     created_at: datetime
     updated_at: datetime
@@ -291,25 +244,3 @@ class ItemPage(Struct):
 
 class DeletedItems(Struct):
     deleted: Annotated[int, Meta(ge=0, description="How many of them existed.")]
-
-
-class Hit(Struct):
-    id: str
-    score: Annotated[
-        float,
-        Meta(ge=0, le=1, description="Calibrated: 0.5 is as likely related as not."),
-    ]
-    content_type: ContentType
-    metadata: Metadata
-    content_url: ContentUrl
-    similarity: Annotated[float, Meta(description="The cosine behind the score. An addition.")]
-    text: Annotated[str | UnsetType, Meta(description="Of text items. An addition.")] = UNSET
-    vector: Annotated[list[float] | UnsetType, Meta(description="If included. An addition.")] = (
-        UNSET
-    )
-
-
-class SearchAnswer(Struct):
-    results: Annotated[list[Hit], Meta(description="Best first.")]
-    model: str
-    usage: Usage

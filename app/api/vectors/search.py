@@ -10,9 +10,10 @@ from app.api.context import base_url, engine_of, settings_of
 from app.api.openapi import documented
 from app.api.request_log import record
 from app.api.requests import ApiRequest
-from app.api.vectors import examples, rendering
-from app.api.vectors.reading import read_search
-from app.api.vectors.schemas import SearchAnswer, SearchRequest
+from app.api.vectors import examples
+from app.api.vectors.search_reading import read_search
+from app.api.vectors.search_rendering import search_answer
+from app.api.vectors.search_schemas import SearchAnswer, SearchRequest
 
 
 class SearchController(Controller):
@@ -44,5 +45,8 @@ class SearchController(Controller):
         query = await read_search(data, settings_of(request).media)
         outcome = await engine.search(request.auth.project_id, collection_id, query)
         record(request.scope).seconds = outcome.seconds
-        links = engine.links([hit.item for hit in outcome.hits], base_url(request))
-        return rendering.search_answer(outcome, links)
+        return search_answer(
+            outcome,
+            lambda items: engine.links(items, base_url(request)),
+            explain=data.explain,
+        )
