@@ -13,10 +13,13 @@ from app.encoders.service import EncoderService, ModelState
 from app.engine.aiming import Aimer
 from app.engine.gathering import Gatherer
 from app.engine.housekeeping import Housekeeper
+from app.engine.indexes import IndexAdministration
 from app.engine.indexing import Indexer
 from app.engine.inputs import InputEncoder
 from app.engine.nearest import NearestSearcher
+from app.engine.points import Points
 from app.engine.querying import Querier
+from app.engine.recent import RecentCollections
 from app.engine.refining import Refiner
 from app.engine.searching import Searcher
 from app.errors import NotFound, OmnivecError, Unavailable
@@ -26,6 +29,7 @@ from app.media.store import open_store
 from app.store.collections import CollectionStore
 from app.store.database import Database
 from app.store.facets import FacetStore
+from app.store.fields import FieldIndexStore
 from app.store.indexes import IndexStore
 from app.store.items import ItemStore
 from app.store.keys import KeyStore
@@ -72,11 +76,16 @@ class Engine:
             Aimer(inputs, self._items),
             Refiner(nearest, rankings, facets, vectors),
         )
-        self._querier = Querier(self._collections, rankings, vectors, nearest)
-        self._gatherer = Gatherer(self._querier, facets, rankings, vectors)
-        self._spaces, self._vectors = SpaceStore(database), vectors
+        querier = Querier(self._collections, rankings, vectors, nearest)
+        gatherer = Gatherer(querier, facets, rankings, vectors)
+        self.points = Points(self._collections, querier, gatherer, SpaceStore(database), vectors)
+        indexes, fields = IndexStore(database), FieldIndexStore(database)
+        self._recent = RecentCollections(self._collections)
         self._housekeeper = Housekeeper(
-            settings, self.media, self._collections, outbox, IndexStore(database)
+            settings, self.media, self._collections, outbox, indexes, fields
+        )
+        self.indexes = IndexAdministration(
+            self._collections, self._recent, fields, indexes, self._housekeeper
         )
         stack.push_async_callback(self.media.close)
         stack.push_async_callback(fetcher.aclose)
@@ -148,6 +157,7 @@ class Engine:
     async def delete_collection(self, project: str, collection_id: str) -> None:
         """Delete a collection with its items; their media goes soon after."""
         await self._collections.delete(project, collection_id)
+        self._recent.forget(project, collection_id)
         self._housekeeper.wake()
 
     # -- items ------------------------------------------------------------------------------------
@@ -195,8 +205,13 @@ class Engine:
 
     async def search(self, project: str, collection_id: str, query: SearchQuery) -> SearchOutcome:
         """Find items; see Searcher.search."""
-        collection = await self._collections.get(project, collection_id)
-        return await self._searcher.search(collection, query)
+
+        async def use(collection: Collection) -> SearchOutcome:
+            return await self._searcher.search(collection, query)
+
+        if query.example or query.hybrid or query.facets or query.group_by:
+            return await use(await self._collections.get(project, collection_id))
+        return await self._recent.run(project, collection_id, use)
 
     def links(self, items: Sequence[Item], base_url: str) -> list[str | None]:
         """Presign the items' media in one go; None for items that have none."""

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from app.domain.rankings import FacetCount, Group, Ranked
+from app.errors import NotFound
 from app.store.binding import Parameters
 from app.store.errors import translated
 from app.store.names import items_table
@@ -85,35 +86,45 @@ class FacetStore:
         """Return the best `limit` groups by their values at `path`, each with its best `size`.
 
         Every item of the scope is scored: there are never fewer groups, nor fewer items in one,
-        than exist.
+        than exist. `collection` may be stale; raises NotFound where it is not there any more.
         """
         parameters = Parameters()
         scored = vector_query(collection, by, scope, parameters)
         items = items_table(collection.key)
         query = f"""
-        WITH scored AS MATERIALIZED ({scored}), placed AS (
+        WITH live AS MATERIALIZED (
+            SELECT EXISTS (
+                SELECT FROM collections WHERE key = {parameters.bind(collection.key)}
+            ) AS here
+        ), scored AS MATERIALIZED ({scored}), placed AS (
             SELECT s.item_seq, s.score, s.value, row_number() OVER (
                 PARTITION BY s.value ORDER BY s.score DESC, s.item_seq
             ) AS place FROM (
                 SELECT DISTINCT scored.item_seq, scored.score, e.value
                 FROM scored JOIN {items} AS i ON i.seq = scored.item_seq
                 CROSS JOIN LATERAL jsonb_path_query(i.metadata, {parameters.bind_path(path)})
-                AS e (value) WHERE {_COUNTABLE}
+                AS e (value) WHERE {_COUNTABLE} AND (SELECT here FROM live)
             ) AS s
         ), best AS (
             SELECT value, row_number() OVER (ORDER BY score DESC, item_seq, value) AS rank
             FROM placed WHERE place = 1
             ORDER BY score DESC, item_seq, value LIMIT {parameters.bind(limit)}
         )
-        SELECT best.value AS group_value, placed.score, {ITEM_COLUMNS}
-        FROM best JOIN placed ON placed.value = best.value
-        JOIN {items} AS i ON i.seq = placed.item_seq
-        WHERE placed.place <= {parameters.bind(size)} ORDER BY best.rank, placed.place
+        SELECT live.here, found.* FROM live LEFT JOIN (
+            SELECT best.value AS group_value, best.rank, placed.place, placed.score, {ITEM_COLUMNS}
+            FROM best JOIN placed ON placed.value = best.value
+            JOIN {items} AS i ON i.seq = placed.item_seq
+            WHERE placed.place <= {parameters.bind(size)}
+        ) AS found ON true ORDER BY found.rank, found.place
         """
         with translated(collection):
             rows = await self._database.pool.fetch(query, *parameters.values)
+        if not rows[0]["here"]:
+            raise NotFound("collection", collection.id)
         groups: dict[str, list[Ranked]] = {}
         for row in rows:
+            if row["id"] is None:
+                break
             ranked = Ranked(item_from(row), row["score"])
             groups.setdefault(row["group_value"], []).append(ranked)
         return [Group(json.loads(value), tuple(hits)) for value, hits in groups.items()]

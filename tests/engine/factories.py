@@ -13,10 +13,10 @@ from app.domain.items import NewItem
 from app.engine.gathering import Gatherer
 from app.engine.nearest import NearestSearcher
 from app.engine.querying import Querier
+from app.settings import SearchSettings
 from app.store.collections import CollectionStore
 from app.store.facets import FacetStore
 from app.store.items import ItemStore
-from app.settings import SearchSettings
 from app.store.rankings import RankingStore
 from app.store.search import SearchStore
 from app.store.vectors import VectorStore
@@ -79,9 +79,9 @@ def a_querier(database: Database, settings: SearchSettings | None = None) -> Que
     )
 
 
-def a_gatherer(database: Database) -> Gatherer:
+def a_gatherer(database: Database, settings: SearchSettings | None = None) -> Gatherer:
     return Gatherer(
-        a_querier(database),
+        a_querier(database, settings),
         FacetStore(database),
         RankingStore(database),
         VectorStore(database),

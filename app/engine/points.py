@@ -1,0 +1,119 @@
+"""Points: a collection's items as vectors with metadata, queried and gathered in every way.
+
+What a face with a vocabulary of its own stands on. The native search, which knows inputs and
+calibrated scores, is the Searcher's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.domain.rankings import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Collection as Container
+    from collections.abc import Mapping, Sequence
+
+    from app.domain.collections import Space, SpaceSpec
+    from app.domain.filters import Filter, Path
+    from app.domain.queries import GroupQuery, Matrix, MatrixQuery, PointQuery
+    from app.domain.rankings import FacetCount, Group, Ranked
+    from app.domain.vectors import Vector
+    from app.engine.gathering import Gatherer
+    from app.engine.querying import Querier
+    from app.store.collections import CollectionStore
+    from app.store.spaces import SpaceStore
+    from app.store.vectors import VectorStore
+
+
+class Points:
+    """Every method raises NotFound for an unknown collection, item or space."""
+
+    def __init__(
+        self,
+        collections: CollectionStore,
+        querier: Querier,
+        gatherer: Gatherer,
+        spaces: SpaceStore,
+        vectors: VectorStore,
+    ) -> None:
+        self._collections = collections
+        self._querier = querier
+        self._gatherer = gatherer
+        self._spaces = spaces
+        self._vectors = vectors
+
+    async def query(
+        self, project: str, collection_id: str, queries: Sequence[PointQuery]
+    ) -> list[list[Ranked]]:
+        """Answer a batch of queries; see Querier.query."""
+        collection = await self._collections.get(project, collection_id)
+        return await self._querier.query(collection, queries)
+
+    async def group(self, project: str, collection_id: str, query: GroupQuery) -> list[Group]:
+        """Group what a query finds; see Gatherer.group."""
+        collection = await self._collections.get(project, collection_id)
+        return await self._gatherer.group(collection, query)
+
+    async def count(
+        self,
+        project: str,
+        collection_id: str,
+        filter: Filter | None = None,  # noqa: A002 - the field's own word
+        *,
+        exact: bool = True,
+    ) -> int:
+        """Count the items that pass the filter, or estimate their number."""
+        collection = await self._collections.get(project, collection_id)
+        return await self._gatherer.count(collection, Scope(filter), exact=exact)
+
+    async def facet(
+        self,
+        project: str,
+        collection_id: str,
+        path: Path,
+        filter: Filter | None = None,  # noqa: A002
+        *,
+        limit: int = 10,
+    ) -> list[FacetCount]:
+        """Count items by their values at `path`, the most frequent first."""
+        collection = await self._collections.get(project, collection_id)
+        return await self._gatherer.facet(collection, path, Scope(filter), limit)
+
+    async def matrix(self, project: str, collection_id: str, query: MatrixQuery) -> Matrix:
+        """Compare the items of a random sample with each other."""
+        collection = await self._collections.get(project, collection_id)
+        return await self._gatherer.matrix(collection, query)
+
+    async def create_space(
+        self, project: str, collection_id: str, name: str, spec: SpaceSpec
+    ) -> Space:
+        """Add an empty space; NameTaken where there is one of that name."""
+        collection = await self._collections.get(project, collection_id)
+        return await self._spaces.create(collection, name, spec)
+
+    async def drop_space(self, project: str, collection_id: str, name: str) -> None:
+        """Drop a space and its vectors. A collection's own cannot be dropped."""
+        collection = await self._collections.get(project, collection_id)
+        await self._spaces.drop(collection, name)
+
+    async def put_vectors(
+        self, project: str, collection_id: str, vectors: Mapping[str, Mapping[str, Vector]]
+    ) -> set[str]:
+        """Set vectors by space and item, all or none; return the ids of the items there are."""
+        collection = await self._collections.get(project, collection_id)
+        return await self._vectors.put(collection, vectors)
+
+    async def get_vectors(
+        self, project: str, collection_id: str, space: str, ids: Container[str]
+    ) -> dict[str, Vector]:
+        """Return the vectors of those items that have one in the space."""
+        collection = await self._collections.get(project, collection_id)
+        return await self._vectors.get(collection, collection.space_named(space), ids)
+
+    async def remove_vectors(
+        self, project: str, collection_id: str, spaces: Container[str], ids: Container[str]
+    ) -> None:
+        """Take vectors away; the items stay."""
+        collection = await self._collections.get(project, collection_id)
+        await self._vectors.remove(collection, spaces, ids)
