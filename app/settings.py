@@ -116,6 +116,12 @@ class SearchSettings:
         50_000,
         "A space of more vectors than this gets an HNSW index, built in the background.",
     )
+    binary_rows: int = knob(
+        "SEARCH_BINARY_ROWS",
+        2_000_000,
+        "A cosine space of more vectors than this gets an index of their signs instead, a sixth "
+        "of the size, whose finds are compared in full.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
-from app.domain.collections import IndexState
-from app.errors import Unavailable
+from app.domain.collections import IndexKind, IndexState
+from app.errors import NotFound, Unavailable
+from app.store.metrics import indexable_as
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from app.domain.collections import Collection
+    from app.domain.collections import Collection, Space
     from app.media.store import MediaStore
-    from app.settings import Settings
+    from app.settings import SearchSettings, Settings
     from app.store.collections import CollectionStore
+    from app.store.fields import FieldIndexStore
     from app.store.indexes import IndexStore
     from app.store.outbox import Outbox
 
@@ -33,16 +36,18 @@ class Housekeeper:
         collections: CollectionStore,
         outbox: Outbox,
         indexes: IndexStore,
+        fields: FieldIndexStore,
     ) -> None:
         self._interval = settings.media.sweep_interval
-        self._hnsw_rows = settings.search.hnsw_rows
+        self._settings = settings.search
         self._media = media
         self._collections = collections
         self._outbox = outbox
         self._indexes = indexes
+        self._fields = fields
         self._wake = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
-        self._builds: dict[int, asyncio.Task[None]] = {}
+        self._builds: dict[str, asyncio.Task[None]] = {}
 
     def start(self) -> None:
         self._loop = asyncio.create_task(self._run(), name="housekeeping")
@@ -57,26 +62,54 @@ class Housekeeper:
         """Sweep soon: something was deleted."""
         self._wake.set()
 
-    def consider_index(self, collection: Collection) -> None:
-        """Build the space's index in the background once it is large enough to need one."""
-        space = collection.space
-        if (
-            collection.item_count <= self._hnsw_rows
-            or space.index_state is IndexState.READY
-            or space.key in self._builds
-        ):
-            return
-        task = asyncio.create_task(
-            self._guard("index_build_failed", lambda: self._indexes.build(collection)),
-            name=f"index {collection.id}",
+    def consider_index(self, collection: Collection, *, anew: bool = False) -> None:
+        """Build in the background the indexes that the collection is large enough to need.
+
+        With `anew`, because its tuning changed, also those that are there, or drop them.
+        """
+        for space in collection.spaces:
+            kind = wanted_index(collection, space, self._settings)
+            there = space.index_kind if space.index_state is IndexState.READY else None
+            if kind is not None and (anew or kind is not there):
+                self._start_build(collection, space, kind)
+            elif kind is None and anew and there is not None:
+                self._in_background(
+                    f"index {space.key}",
+                    "index_drop_failed",
+                    partial(self._indexes.drop, collection, space),
+                )
+
+    def build_fields(self, collection: Collection) -> asyncio.Task[None]:
+        """Build in the background what fields the collection declares; the task may be awaited."""
+        return self._in_background(
+            f"fields {collection.key}",
+            "field_build_failed",
+            lambda: self._fields.build(collection),
         )
-        self._builds[space.key] = task
-        task.add_done_callback(lambda _: self._builds.pop(space.key, None))
+
+    def _start_build(self, collection: Collection, space: Space, kind: IndexKind) -> None:
+        self._in_background(
+            f"index {space.key}",
+            "index_build_failed",
+            lambda: self._indexes.build(collection, space, kind),
+        )
+
+    def _in_background(
+        self, name: str, event: str, work: Callable[[], Awaitable[object]]
+    ) -> asyncio.Task[None]:
+        """Start the work unless work of that name is under way."""
+        if (running := self._builds.get(name)) is not None:
+            return running
+        task = asyncio.create_task(self._guard(event, work), name=name)
+        self._builds[name] = task
+        task.add_done_callback(lambda _: self._builds.pop(name, None))
+        return task
 
     async def _run(self) -> None:
         while True:
             await self._guard("sweep_failed", self._sweep)
             await self._guard("drop_failed", self._collections.drop_leftovers)
+            await self._guard("index_check_failed", self._resume)
             try:
                 async with asyncio.timeout(self._interval):
                     await self._wake.wait()
@@ -88,11 +121,36 @@ class Housekeeper:
         while await self._outbox.sweep(self._media.delete):
             pass
 
+    async def _resume(self) -> None:
+        """Take up what another process left unfinished, or what grew without us."""
+        unfinished = set(await self._fields.unfinished())
+        due = await self._indexes.due(self._settings.hnsw_rows)
+        for collection in await self._collections.by_keys({*unfinished, *due}):
+            if collection.key in unfinished:
+                self.build_fields(collection)
+            self.consider_index(collection)
+
     async def _guard(self, event: str, work: Callable[[], Awaitable[object]]) -> None:
         """Run a background job whose failure must be seen and must not end the others."""
         try:
             await work()
         except Unavailable as error:
             log.warning(event, service=error.service, reason=error.message)
+        except NotFound:  # deleted meanwhile
+            pass
         except Exception:
             log.exception(event)
+
+
+def wanted_index(
+    collection: Collection, space: Space, settings: SearchSettings
+) -> IndexKind | None:
+    """Return the kind of index that the space should have for its size; None for none."""
+    tuning, rows = collection.tuning, collection.item_count
+    binary_rows = settings.binary_rows if tuning.binary_rows is None else tuning.binary_rows
+    hnsw_rows = settings.hnsw_rows if tuning.hnsw_rows is None else tuning.hnsw_rows
+    if rows > binary_rows and indexable_as(space.spec, IndexKind.BINARY):
+        return IndexKind.BINARY
+    if rows > hnsw_rows and indexable_as(space.spec, IndexKind.FLOAT16):
+        return IndexKind.FLOAT16
+    return None

@@ -16,7 +16,8 @@ from app.store.rows import COLLECTION_COLUMNS, collection_from
 from app.store.spaces import space_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection as Container
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -112,6 +113,13 @@ class CollectionStore:
         if row is None:
             raise NotFound("collection", collection_id)
         return collection_from(row)
+
+    async def by_keys(self, keys: Container[int]) -> Sequence[Collection]:
+        """Those that exist, of whatever project, in no particular order."""
+        query = f"SELECT {COLLECTION_COLUMNS} {_FROM} WHERE c.key = ANY ($1)"
+        with translated():
+            rows = await self._database.pool.fetch(query, [*keys])
+        return [collection_from(row) for row in rows]
 
     async def list(
         self, project_id: str, *, limit: int, offset: int, name: str | None = None

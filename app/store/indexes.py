@@ -24,9 +24,15 @@ EF_CONSTRUCTION = 64
 MOST_BUILD_MEMORY = 2**30  # bytes; a graph that does not fit is built many times slower
 
 _SET_STATE = "UPDATE spaces SET index_state = $2, index_kind = $3 WHERE key = $1"
+_STATE = "SELECT index_state FROM spaces WHERE key = $1"
 _TUNE = """
 UPDATE collections SET config = jsonb_set(config, '{search}', $2::jsonb), updated_at = now()
 WHERE key = $1 RETURNING true
+"""
+_DUE = """
+SELECT DISTINCT s.collection_key FROM spaces AS s JOIN collections AS c ON c.key = s.collection_key
+WHERE s.kind = 'dense' AND s.index_state <> 'ready'
+AND c.item_count > coalesce((c.config #>> '{search,hnsw_rows}')::bigint, $1)
 """
 _EXISTING = """
 SELECT i.indisvalid AS valid, coalesce(c.reloptions, '{}') AS options
@@ -110,6 +116,15 @@ class IndexStore:
                 return BuildProgress(row["phase"], row[done] / row[total])
         return BuildProgress(row["phase"], None)
 
+    async def due(self, hnsw_rows: int) -> list[int]:
+        """Keys of collections with a space that may need an index and has none yet.
+
+        `hnsw_rows` is what counts where a collection sets no number of its own.
+        """
+        with translated():
+            rows = await self._database.pool.fetch(_DUE, hnsw_rows)
+        return [row["collection_key"] for row in rows]
+
     async def tune(self, collection: Collection, tuning: SearchTuning) -> None:
         """Keep what a collection sets for itself. Raises NotFound."""
         given = {name: value for name, value in asdict(tuning).items() if value is not None}
@@ -133,14 +148,17 @@ class _Builder:
         self._ef_construction = max(tuning.ef_construction or EF_CONSTRUCTION, 2 * self._m)
 
     async def run(self) -> None:
-        await self._set_state(IndexState.BUILDING)
+        # Where there is an index, it serves until the new one does.
+        state = await self._connection.fetchval(_STATE, self._space.key)
+        if state != IndexState.READY:
+            await self._set_state(IndexState.BUILDING)
         try:
             await self._sweep()
             await self._reserve_memory()
             for code in _codes(self._space):
                 await self._build(code)
         except BaseException:
-            if not self._connection.is_closed():
+            if state != IndexState.READY and not self._connection.is_closed():
                 await self._set_state(IndexState.NONE)
             raise
         await self._set_state(IndexState.READY)
