@@ -15,6 +15,7 @@ from litestar.response.base import ASGIResponse
 
 from app.api.context import engine_of
 from app.api.requests import ApiRequest, refuse_unknown_parameters
+from app.domain.media import MediaRef
 from app.errors import Forbidden
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class StoredFile(Protocol):
 class ServedStore(Protocol):
     """A media store whose links lead to us: the local one."""
 
-    def verify(self, key: str, expires: int, signature: str, now: float) -> bool: ...
-    def open(self, key: str) -> StoredFile: ...
+    def verify(self, ref: MediaRef, expires: int, signature: str, now: float) -> bool: ...
+    def open(self, ref: MediaRef) -> StoredFile: ...
 
 
 class LinkExpired(HTTPException):
@@ -77,19 +78,20 @@ class MediaController(Controller):
         self,
         request: ApiRequest,
         key: FromPath[str],
+        content_type: Annotated[str, QueryParameter(name="type")],
         expires: Annotated[int, QueryParameter()],
         signature: Annotated[str, QueryParameter()],
     ) -> ASGIResponse:
         store = engine_of(request).media
         if not isinstance(store, ServedStore):
             raise NotFoundException
-        key = key.removeprefix("/")
+        ref = MediaRef(key.removeprefix("/"), content_type)
         now = time.time()
-        if not store.verify(key, expires, signature, now):
-            if store.verify(key, expires, signature, 0):
+        if not store.verify(ref, expires, signature, now):
+            if store.verify(ref, expires, signature, 0):
                 raise LinkExpired(detail="this link has expired; ask for the item again")
             raise Forbidden("this link was not made by this service")
-        file = await asyncio.to_thread(store.open, key)
+        file = await asyncio.to_thread(store.open, ref)
         return _answer(request, file, max(0, expires - int(now)))
 
 
