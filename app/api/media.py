@@ -107,7 +107,7 @@ def _answer(request: ApiRequest, file: StoredFile, max_age: int) -> ASGIResponse
     if _matches(request.headers.get("if-none-match", ""), file.etag):
         return ASGIResponse(status_code=304, headers=headers)
     span = _span(request, file)
-    headers["Content-Length"] = str(len(span))
+    headers |= {"Content-Length": str(len(span)), "Content-Type": file.content_type}
     partial = len(span) < file.size
     if partial:
         headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{file.size}"
@@ -115,7 +115,6 @@ def _answer(request: ApiRequest, file: StoredFile, max_age: int) -> ASGIResponse
         file.path,
         span,
         status_code=206 if partial else 200,
-        media_type=file.content_type,
         headers=headers,
         is_head_response=request.method == HttpMethod.HEAD,
     )
