@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hmac
 import os
 import secrets
@@ -145,7 +146,7 @@ def signing_key(path: Path) -> bytes:
     Of several processes that start at once one creates it and all use that one.
     """
     with suppress(FileNotFoundError):
-        return path.read_bytes()
+        return _whole(path)
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     _write_new(fresh, secrets.token_bytes(_KEY_BYTES))
     try:
@@ -154,7 +155,14 @@ def signing_key(path: Path) -> bytes:
     finally:
         fresh.unlink()
     _sync(path.parent)
-    return path.read_bytes()
+    return _whole(path)
+
+
+def _whole(path: Path) -> bytes:
+    secret = path.read_bytes()
+    if len(secret) != _KEY_BYTES:
+        raise OSError(errno.EINVAL, f"{path.name} holds no key of {_KEY_BYTES} bytes")
+    return secret
 
 
 def _write(drafts: Path, path: Path, data: bytes) -> None:
