@@ -417,6 +417,32 @@ async def test_failing_load_is_told_and_tried_again(tmp_path: Path) -> None:
     await service.close()
 
 
+async def test_slow_failure_is_not_repeated_for_every_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.encoders.service._CHEAP_FAILURE_SECONDS", 0.0)
+    write_card(tmp_path)
+    attempts = []
+
+    def load() -> TinyTowers:
+        attempts.append(1)
+        time.sleep(0.2)
+        raise Unavailable("model", "the hub does not answer")
+
+    settings = tiny_settings(tmp_path, preload=())
+    service = EncoderService(settings, tiny_registry(settings, load))
+    await service.start()
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="does not answer"):
+            await texts(service, "now")
+    assert len(attempts) == 1
+    await asyncio.sleep(0.25)
+    with pytest.raises(Unavailable):
+        await texts(service, "later")
+    assert len(attempts) == 2
+    await service.close()
+
+
 async def test_unknown_preload_is_told_by_ready(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path, preload=("nope",))
     service = EncoderService(settings, tiny_registry(settings))
