@@ -14,7 +14,7 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response.base import ASGIResponse
 
 from app.api.context import engine_of
-from app.api.requests import ApiRequest, refuse_unknown_parameters
+from app.api.requests import ApiRequest, check_address
 from app.domain.media import MediaRef
 from app.errors import Forbidden
 
@@ -72,7 +72,7 @@ class MediaController(Controller):
     @route(
         "/{key:path}",
         http_method=[HttpMethod.GET, HttpMethod.HEAD],
-        before_request=refuse_unknown_parameters,
+        before_request=check_address,
     )
     async def serve(
         self,

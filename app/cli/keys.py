@@ -50,9 +50,9 @@ def keys() -> None:
 @click.option(
     "--scope",
     "scopes",
-    type=click.Choice([*Scope]),
+    type=click.Choice([scope.value for scope in Scope]),
     multiple=True,
-    default=[Scope.READ, Scope.WRITE],
+    default=[Scope.READ.value, Scope.WRITE.value],
     show_default=True,
     help="What it may do; repeat for several. `admin` may do everything.",
 )
