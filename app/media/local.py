@@ -65,10 +65,10 @@ class LocalStore:
         await self._in_thread(_write, self._drafts, self._path(key), data)
 
     async def get(self, key: str) -> bytes:
-        try:
-            return await self._in_thread(self._path(key).read_bytes)
-        except FileNotFoundError:
-            raise NotFound("medium", key) from None
+        data = await self._in_thread(_read, self._path(key))
+        if data is None:
+            raise NotFound("medium", key)
+        return data
 
     async def exists(self, key: str) -> bool:
         return await self._in_thread(self._path(key).is_file)
@@ -122,10 +122,9 @@ class LocalStore:
         """Nothing is held open."""
 
     def _path(self, key: str) -> Path:
-        """Spread the files by their random part, so that no directory grows without bound."""
+        """Spread the files by their random part over 256 directories."""
         name = checked(key).replace("/", "~")
-        token = token_of(key)
-        return self._root / token[:2] / token[2:4] / name
+        return self._root / token_of(key)[:2] / name
 
     def _sign(self, ref: MediaRef, expires: int) -> str:
         message = f"{expires}\n{ref.content_type}\n{ref.key}".encode("utf-8", "replace")
@@ -134,8 +133,6 @@ class LocalStore:
     async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await asyncio.to_thread(function, *args, **kwargs)
-        except FileNotFoundError:
-            raise
         except OSError as error:
             raise Unavailable("store", f"the local store failed: {error.strerror}") from error
 
@@ -165,12 +162,18 @@ def _whole(path: Path) -> bytes:
     return secret
 
 
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
 def _write(drafts: Path, path: Path, data: bytes) -> None:
     """Write a file that is there as a whole, and stays, when this returns."""
-    for directory in (path.parent.parent, path.parent):
-        if not directory.exists():
-            directory.mkdir(parents=True, exist_ok=True)
-            _sync(directory.parent)
+    if not path.parent.exists():
+        path.parent.mkdir(exist_ok=True)
+        _sync(path.parent.parent)
     draft = drafts / secrets.token_hex(16)
     try:
         _write_new(draft, data)

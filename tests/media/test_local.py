@@ -209,6 +209,8 @@ async def test_check(store: LocalStore, tmp_path: Path) -> None:
     (tmp_path / "media").rename(tmp_path / "gone")
     with pytest.raises(Unavailable):
         await store.check()
+    with pytest.raises(Unavailable):
+        await store.put(key(), b"picture", "image/png")
 
 
 async def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
