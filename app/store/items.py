@@ -41,7 +41,7 @@ WITH input AS MATERIALIZED (
     SELECT {collection_key}, seq, id, namespace, modality, text, media_key, media_type,
            metadata::jsonb
     FROM input ORDER BY id COLLATE "C"
-    ON CONFLICT (id, collection_key) DO UPDATE SET
+    ON CONFLICT (id) DO UPDATE SET
         namespace = excluded.namespace, modality = excluded.modality, text = excluded.text,
         media_key = excluded.media_key, media_type = excluded.media_type,
         metadata = excluded.metadata, updated_at = now()
@@ -50,7 +50,7 @@ WITH input AS MATERIALIZED (
     INSERT INTO {vectors} (space_key, item_seq, modality, embedding)
     SELECT {space_key}, stored.seq, input.modality, input.embedding
     FROM stored JOIN input ON input.id = stored.id COLLATE "C"
-    ON CONFLICT (item_seq, space_key) DO UPDATE SET
+    ON CONFLICT (item_seq) DO UPDATE SET
         modality = excluded.modality, embedding = excluded.embedding
 )
 SELECT count(*) FILTER (WHERE inserted) FROM stored

@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from subprocess import run
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -70,6 +71,7 @@ async def test_commits_survive_the_death_of_service_and_server(data_dir: Path) -
 import asyncio, os, signal, sys
 from dataclasses import replace
 from pathlib import Path
+from subprocess import run
 from app.settings import Settings
 from app.store.database import Database
 
@@ -81,8 +83,8 @@ async def main():
 asyncio.run(main())
 """
     arguments = [sys.executable, "-W", "ignore", "-c", program, str(data_dir)]
-    service = await asyncio.create_subprocess_exec(*arguments, cwd=ROOT)
-    assert await service.wait() == -signal.SIGKILL
+    died = await asyncio.to_thread(run, arguments, cwd=ROOT, check=False)
+    assert died.returncode == -signal.SIGKILL
     pid = postmaster(data_dir)
     assert pid is not None  # the server outlives the service
     os.kill(pid, signal.SIGKILL)

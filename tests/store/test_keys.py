@@ -24,7 +24,11 @@ async def test_a_secret_opens_its_key_and_no_other(keys: KeyStore) -> None:
     assert await keys.any()
     found = await keys.authenticate(secret)
     assert found is not None
-    assert (found.id, found.project_id, found.scopes) == (key.id, "default", {"read", "write"})
+    assert (found.id, found.project_id, found.scopes) == (
+        key.id,
+        "default",
+        frozenset({"read", "write"}),
+    )
     assert [k.id for k in await keys.list("default")] == [key.id, other.id]
     head, _, tail = secret.rpartition("_")
     for wrong in (

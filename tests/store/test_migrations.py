@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from subprocess import run
 from typing import TYPE_CHECKING
 
 import pytest
@@ -100,11 +101,7 @@ async def main():
 
 asyncio.run(main())
 """
-    processes = [
-        await asyncio.create_subprocess_exec(
-            sys.executable, "-W", "ignore", "-c", program, url, cwd=ROOT
-        )
-        for _ in range(3)
-    ]
-    assert [await process.wait() for process in processes] == [0, 0, 0]
+    arguments = [sys.executable, "-W", "ignore", "-c", program, url]
+    processes = (asyncio.to_thread(run, arguments, cwd=ROOT, check=False) for _ in range(3))
+    assert [done.returncode for done in await asyncio.gather(*processes)] == [0, 0, 0]
     assert await migrate.current(engine) == migrate.head()
