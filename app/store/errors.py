@@ -29,6 +29,7 @@ _UNREACHABLE = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,  # a standby after a failover
     asyncpg.PostgresSystemError,
+    asyncpg.InvalidCachedStatementError,  # a migration went by
     exc.TimeoutError,
 )
 _UNSTORABLE = (

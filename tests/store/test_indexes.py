@@ -72,6 +72,25 @@ async def test_a_build_that_fails_leaves_the_state_none(
     assert await states(database, collection) == (IndexState.NONE, [])
 
 
+async def test_a_build_that_is_cancelled_can_be_done_again(
+    database: Database, indexes: IndexStore
+) -> None:
+    collection = await a_collection(database, replace(MODEL, dimensions=256))
+    vectors = unit_vectors(3000, 256)
+    await ItemStore(database).put(
+        collection, [an_item(f"i{n}", vector) for n, vector in enumerate(vectors)]
+    )
+    for seconds in (0.02, 0.1, 0.3):
+        building = asyncio.create_task(indexes.build(collection))
+        await asyncio.sleep(seconds)
+        building.cancel()
+        await asyncio.gather(building, return_exceptions=True)
+        state, _ = await states(database, collection)
+        assert state is (IndexState.NONE if building.cancelled() else IndexState.READY)
+    assert await indexes.build(collection)
+    assert await states(database, collection) == (IndexState.READY, [True] * 3)
+
+
 async def test_one_process_builds(database: Database, indexes: IndexStore) -> None:
     collection = await a_collection(database)
     results = await asyncio.gather(*(indexes.build(collection) for _ in range(4)))
