@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from subprocess import run
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
@@ -117,8 +118,13 @@ async def test_half_a_cluster_is_made_anew(data_dir: Path) -> None:
 async def test_long_paths_put_the_socket_elsewhere(data_dir: Path) -> None:
     deep = data_dir / ("d" * 60) / ("e" * 60)
     server = EmbeddedServer(deep)
-    assert await query(server.start(), "SELECT 1") == 1
+    url = server.start()
+    assert await query(url, "SELECT 1") == 1
+    elsewhere = Path(parse_qs(urlsplit(url).query)["host"][0])
+    assert not elsewhere.is_relative_to(data_dir)
+    assert elsewhere.stat().st_mode & 0o077 == 0
     server.stop()
+    assert not elsewhere.exists()
 
 
 def test_a_cluster_that_does_not_start_is_unavailable(data_dir: Path) -> None:
