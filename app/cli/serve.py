@@ -7,31 +7,26 @@ import os
 import signal
 import socket
 import sys
-import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import click
-import structlog
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from app.application import create_app
 from app.cli.database import prepare
+from app.cli.progress import Progress, describe_database, describe_models, describe_store
 from app.cli.settings import read_settings, run, told_plainly
 from app.logging import configure_logging
-from app.settings import LogFormat, Settings, StoreKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from litestar import Litestar
+
+    from app.settings import Settings
 
 GRACE_SECONDS = 30
 BACKLOG = 2048
-ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told apart, not bound
-
-log = structlog.get_logger(__name__)
 
 
 @click.command()
@@ -40,50 +35,45 @@ log = structlog.get_logger(__name__)
 @click.option("--workers", type=int, help="Server processes.  [OMNIVEC_WORKERS; 1]")
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Run the service until Ctrl-C or SIGTERM; requests under way are finished first."""
-    started = time.monotonic()
     settings = read_settings(
         {"OMNIVEC_HOST": host, "OMNIVEC_PORT": port, "OMNIVEC_WORKERS": workers}
     )
     configure_logging(settings.server)
-    listener = _bind(settings.server.host, settings.server.port)
-    tell = _teller(settings)
-    tell(f"Omnivec {version('omnivec')} starts.")
-    tell(f"Database: {_database(settings)} …")
-    server = run(prepare(settings))
-    try:
-        tell(f"Media: {_store(settings)}")
-        tell(f"Models: {', '.join(settings.models.preload) or 'loaded when first used'} …")
-
-        def announce() -> None:
-            _announce(tell, settings, listener, time.monotonic() - started)
-
-        if settings.server.workers > 1:
-            config = _config("app.application:from_environment", settings, factory=True)
-            Supervisor(config, [listener], announce).run()
-        else:
-            _run_here(settings, listener, announce)
-    finally:
-        listener.close()
-        if server is not None:
-            server.stop()
+    progress = Progress(settings)
+    with _bind(settings.server.host, settings.server.port) as listener:
+        progress.tell(f"Omnivec {version('omnivec')} starts.")
+        progress.tell(f"Database: {describe_database(settings)} …")
+        server = run(prepare(settings))
+        try:
+            progress.tell(f"Media: {describe_store(settings)}")
+            progress.tell(f"Models: {describe_models(settings)} …")
+            if settings.server.workers > 1:
+                config = _config("app.application:from_environment", settings, factory=True)
+                Supervisor(config, [listener], progress).run()
+            else:
+                _run_here(settings, listener, progress)
+        finally:
+            if server is not None:
+                server.stop()
 
 
 class Server(uvicorn.Server):
     """Opens and closes the app itself, so that what keeps it from starting is told plainly."""
 
-    def __init__(self, config: uvicorn.Config, app: Litestar, announce: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, app: Litestar, progress: Progress) -> None:
         super().__init__(config)
         self._app = app
-        self._announce = announce
+        self._progress = progress
         self._stack = contextlib.AsyncExitStack()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        assert sockets
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._app.lifespan())
             await self._app.state.engine.encoders.ready()
             await super().startup(sockets)
             self._stack = stack.pop_all()
-        self._announce()
+        self._progress.ready(sockets[0])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
@@ -94,20 +84,20 @@ class Supervisor(Multiprocess):
     """Starts the workers and tells when all of them serve."""
 
     def __init__(
-        self, config: uvicorn.Config, sockets: list[socket.socket], announce: Callable[[], None]
+        self, config: uvicorn.Config, sockets: list[socket.socket], progress: Progress
     ) -> None:
         super().__init__(config, sockets)
-        self._announce = announce
+        self._progress = progress
 
     def init_processes(self) -> None:
         super().init_processes()
         if all(process.wait_until_ready(sys.maxsize) for process in self.processes):
-            self._announce()
+            self._progress.ready(self.sockets[0])
 
 
-def _run_here(settings: Settings, listener: socket.socket, announce: Callable[[], None]) -> None:
+def _run_here(settings: Settings, listener: socket.socket, progress: Progress) -> None:
     app = create_app(settings)
-    server = Server(_config(app, settings, lifespan="off"), app, announce)
+    server = Server(_config(app, settings, lifespan="off"), app, progress)
     # uvicorn raises the signal that stopped it once more when all is closed
     signal.signal(signal.SIGTERM, lambda *_: None)
     with told_plainly(), contextlib.suppress(KeyboardInterrupt):
@@ -144,36 +134,3 @@ def _bind(host: str, port: int) -> socket.socket:
         ) from None
     listener.set_inheritable(True)
     return listener
-
-
-def _teller(settings: Settings) -> Callable[[str], None]:
-    """Return how to tell progress: in words, or as log lines where all output is to be JSON."""
-    tell: Callable[[str], None] = click.echo
-    if settings.server.log_format is LogFormat.JSON:
-        tell = log.info
-    return tell
-
-
-def _announce(
-    tell: Callable[[str], None], settings: Settings, listener: socket.socket, seconds: float
-) -> None:
-    host, port = listener.getsockname()[:2]
-    host = ANY_ADDRESS.get(host, host)
-    base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    base = settings.server.public_url or base
-    tell(f"Ready after {seconds:.1f} s.")
-    tell(f"  API     {base}/v1/vectors")
-    tell(f"  Docs    {base}/docs")
-    tell(f"  Schema  {base}/schema/openapi.json")
-
-
-def _database(settings: Settings) -> str:
-    if settings.database.url:
-        return settings.database.url.rpartition("@")[2]
-    return f"embedded, in {settings.data_dir / 'postgres'}"
-
-
-def _store(settings: Settings) -> str:
-    if settings.media.store is StoreKind.S3:
-        return f"bucket {settings.media.s3_bucket} at {settings.media.s3_endpoint or 'AWS'}"
-    return f"files in {settings.data_dir / 'media'}"

@@ -39,6 +39,10 @@ def told_plainly() -> Iterator[None]:
         yield
     except OmnivecError as error:
         raise click.ClickException(error.message) from None
+    except ExceptionGroup as group:  # litestar's lifespan runs in a task group
+        if len(group.exceptions) == 1 and isinstance(error := group.exceptions[0], OmnivecError):
+            raise click.ClickException(error.message) from None
+        raise
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
