@@ -122,9 +122,9 @@ async def test_long_paths_put_the_socket_elsewhere(data_dir: Path) -> None:
     assert await query(url, "SELECT 1") == 1
     elsewhere = Path(parse_qs(urlsplit(url).query)["host"][0])
     assert not elsewhere.is_relative_to(data_dir)
-    assert elsewhere.stat().st_mode & 0o077 == 0
+    assert os.stat(elsewhere).st_mode & 0o077 == 0  # noqa: PTH116
     server.stop()
-    assert not elsewhere.exists()
+    assert not os.path.exists(elsewhere)  # noqa: PTH110
 
 
 def test_a_cluster_that_does_not_start_is_unavailable(data_dir: Path) -> None:

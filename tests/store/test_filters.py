@@ -16,6 +16,8 @@ from app.errors import InvalidInput
 from app.store.filters import compile_filter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.servers.postgres import PostgresServer
 
 MISSING = object()
@@ -70,7 +72,7 @@ def equal(there: Any, value: Any) -> bool:
 
 
 def within(there: Any, clause: Range) -> bool:
-    tests = (
+    tests: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
         (clause.gt, lambda bound: there > bound),
         (clause.gte, lambda bound: there >= bound),
         (clause.lt, lambda bound: there < bound),
