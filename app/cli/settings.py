@@ -40,8 +40,9 @@ def told_plainly() -> Iterator[None]:
     except OmnivecError as error:
         raise click.ClickException(error.message) from None
     except ExceptionGroup as group:  # litestar's lifespan runs in a task group
-        if len(group.exceptions) == 1 and isinstance(error := group.exceptions[0], OmnivecError):
-            raise click.ClickException(error.message) from None
+        causes = group.exceptions
+        if len(causes) == 1 and isinstance(causes[0], OmnivecError):
+            raise click.ClickException(causes[0].message) from None
         raise
 
 

@@ -8,6 +8,7 @@ import pytest
 from litestar import Litestar, get
 from litestar.params import FromPath  # noqa: TC002 - litestar reads the annotation
 from litestar.testing import TestClient
+from structlog.testing import capture_logs
 
 from app import errors
 from app.api.problems import render
@@ -118,6 +119,15 @@ def test_headers(client: TestClient[Litestar]) -> None:
 def test_nothing_leaks(client: TestClient[Litestar]) -> None:
     for name in ("bug", "root"):
         assert "hunter2" not in ask(client, name).text
+
+
+def test_a_bug_is_logged_with_its_traceback(client: TestClient[Litestar]) -> None:
+    with capture_logs() as logs:
+        ask(client, "bug")
+    [error, request] = logs
+    assert error["log_level"] == "error"
+    assert error["exc_info"] is RAISED["bug"]
+    assert (request["event"], request["status"]) == ("request", 500)
 
 
 def test_a_flood_of_violations_is_cut(client: TestClient[Litestar]) -> None:

@@ -22,6 +22,8 @@ def omnivec(
     """Run the command line on a migrated, empty database of the test's own."""
     monkeypatch.setenv("OMNIVEC_DATABASE_URL", new_database(postgres))
     monkeypatch.setenv("OMNIVEC_DATA_DIR", str(tmp_path / "data"))
+    # It is for a whole process, and this one runs other tests.
+    monkeypatch.setattr("app.cli.serve.configure_logging", lambda _: None)
 
     def run(*arguments: str) -> click.testing.Result:
         return click.testing.CliRunner().invoke(main, arguments)

@@ -120,6 +120,22 @@ def test_logs_as_json_alone(postgres: PostgresServer) -> None:
     assert lines[-1]["docs"].endswith("/docs")
 
 
+def test_logs_for_people(postgres: PostgresServer) -> None:
+    environment = {
+        "OMNIVEC_DATABASE_URL": new_database(postgres),
+        "OMNIVEC_PRELOAD_MODELS": "none",
+        "OMNIVEC_LOG_FORMAT": "console",
+    }
+    with running(environment) as service, service.client() as api:
+        api.get("/nowhere", headers={"X-Request-Id": "here-I-am"})
+        while "here-I-am" not in service.log:
+            pass
+        [line] = [line for line in service.log.splitlines() if "here-I-am" in line]
+        assert "request" in line
+        assert "status=404" in line
+        assert not line.startswith("{")
+
+
 def test_a_directory_that_cannot_be_used(
     omnivec: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -46,8 +46,12 @@ class Service:
         self.url = ""
 
     @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    @property
     def logs(self) -> list[dict[str, Any]]:
-        return [msgspec.json.decode(line) for line in self._log.read_bytes().splitlines()]
+        return [msgspec.json.decode(line) for line in self.log.splitlines()]
 
     def start(self, *arguments: str) -> None:
         with self._log.open("ab") as log:
@@ -71,7 +75,7 @@ class Service:
         watchdog.cancel()
         if not self.url:
             self.stop()
-            raise AssertionError(f"{self.output}\n{self._log.read_text()}")
+            raise AssertionError(f"{self.output}\n{self.log}")
 
     def stop(self) -> int:
         """Ask it to end, as an orchestrator would, and return its exit code."""
