@@ -37,7 +37,11 @@ def configure_logging(settings: ServerSettings, stream: TextIO | None = None) ->
             structlog.processors.JSONRenderer(serializer=_to_json),
         ]
     else:
-        rendering = [structlog.dev.ConsoleRenderer(colors=out.isatty())]
+        rendering = [
+            structlog.dev.ConsoleRenderer(
+                colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     structlog.configure(
         processors=[*chain, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -70,7 +70,6 @@ class Server(uvicorn.Server):
         assert sockets
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._app.lifespan())
-            await self._app.state.engine.encoders.ready()
             await super().startup(sockets)
             self._stack = stack.pop_all()
         self._progress.ready(sockets[0])
