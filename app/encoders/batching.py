@@ -164,12 +164,23 @@ class Batcher:
         return min(max(least, sum(lane.rows() * self._stats(lane).pace for lane in ahead)), most)
 
     def _work(self) -> None:
-        while (lane := self._next_lane()) is not None:
-            with self._changed:
-                lane.room = self._room(lane)
-                batch = lane.take()
-            if batch:  # all may have been withdrawn since
-                self._run(lane, batch)
+        while self._run_next():
+            pass
+
+    def _run_next(self) -> bool:
+        """Wait for a batch and run it; False when closing.
+
+        One call for one batch: nothing of it stays alive while the thread waits for the next.
+        """
+        lane = self._next_lane()
+        if lane is None:
+            return False
+        with self._changed:
+            lane.room = self._room(lane)
+            batch = lane.take()
+        if batch:  # all may have been withdrawn since
+            self._run(lane, batch)
+        return True
 
     def _room(self, lane: Lane[Any]) -> int:
         if lane.priority is Priority.SEARCH:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from app.encoders.cards import Card
+
+log = logging.getLogger(__name__)
 
 _PRECISIONS: Final = {
     Precision.FLOAT32: ("fp32", torch.float32),
@@ -179,15 +182,17 @@ def _unavailable(card: Card, directories: Sequence[Path], reason: str) -> Unavai
 
 def _check(card: Card, towers: OpenClipTowers) -> None:
     """Refuse a checkpoint that is not the one its card describes."""
-    facts: list[tuple[str, object, object]] = [("dimensions", card.dimensions, towers.dimensions)]
-    if card.image is not None:
-        facts += [
-            ("image.size", card.image.size, towers.size),
-            ("image.resize", card.image.resize, towers.resize),
-            ("image.interpolation", card.image.interpolation, towers.interpolation),
-        ]
+    facts: list[tuple[str, int, int]] = [("dimensions", card.dimensions, towers.dimensions)]
     if card.text is not None:
         facts.append(("text.context_length", card.text.context_length, towers.context_length))
+    if card.image is not None:
+        facts.append(("image.size", card.image.size, towers.size))
+        said = card.image.resize, card.image.interpolation
+        if said != (towers.resize, towers.interpolation):  # costs quality, breaks nothing
+            log.warning(
+                "the model %s resizes by %s, %s, but its checkpoint was trained with %s, %s",
+                *(card.id, *said, towers.resize, towers.interpolation),
+            )
     wrong = [f"{name} {said}, the checkpoint {is_}" for name, said, is_ in facts if said != is_]
     if wrong:
         raise Unavailable(

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from app.settings import ModelSettings
 
 _TIDY_SECONDS = 5.0
+# A load that failed within this time may be tried again at once. One that took longer (a hub that
+# does not answer) is not repeated for every request.
+_CHEAP_FAILURE_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +62,7 @@ class EncoderService:
         self._models: dict[str, Model] = {}
         self._loading: dict[str, asyncio.Task[Model]] = {}
         self._failures: dict[str, OmnivecError] = {}
+        self._retry_at: dict[str, float] = {}
         self._active: Counter[str] = Counter()
         self._used: dict[str, float] = {}
         self._preload: asyncio.Task[None] | None = None
@@ -196,6 +200,8 @@ class EncoderService:
 
     async def _load(self, model_id: str) -> Model:
         """Load a model, once however many ask; one who gives up does not stop the others."""
+        if time.monotonic() < self._retry_at.get(model_id, 0.0):
+            raise self._failures[model_id]
         task = self._loading.get(model_id)
         if task is None:
             task = self._loading[model_id] = asyncio.create_task(self._load_now(model_id))
@@ -203,10 +209,14 @@ class EncoderService:
         return await asyncio.shield(task)
 
     async def _load_now(self, model_id: str) -> Model:
+        started = time.monotonic()
         try:
             model = await asyncio.to_thread(self._registry.load, model_id)
         except OmnivecError as error:
             self._failures[model_id] = error
+            seconds = time.monotonic() - started
+            if seconds > _CHEAP_FAILURE_SECONDS:
+                self._retry_at[model_id] = time.monotonic() + seconds
             raise
         else:
             self._failures.pop(model_id, None)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from app.encoders.cards import AudioTower
     from app.encoders.registry import Model
+    from app.encoders.towers import Towers
 
 # Texts of like length are looked for among this many batches' worth of the oldest.
 _SORTED_BATCHES = 4
@@ -222,15 +223,18 @@ class Recording:
     def finished(self) -> bool:
         return self._windows is None and not self._segments
 
-    def cut(self, towers: Any, room: int) -> NDArray[np.float32]:
+    def cut(self, towers: Towers, room: int) -> NDArray[np.float32]:
         """Return the next windows, at least one and at most `room`: [windows, …features]."""
-        if self._windows is None:
-            samples, most = self._segments.popleft()
-            self._windows = towers.audio_windows(samples)[:most]
-        part, rest = self._windows[:room], self._windows[room:]
-        self._windows = rest if len(rest) else None
-        self.left = max(1, self.left - len(part))
-        return part
+        parts: list[NDArray[np.float32]] = []
+        while room > 0 and not self.finished:
+            if self._windows is None:
+                samples, most = self._segments.popleft()
+                self._windows = towers.audio_windows(samples)[:most]
+            parts.append(self._windows[:room])
+            self._windows = self._windows[room:] if len(self._windows) > room else None
+            room -= len(parts[-1])
+            self.left = max(1, self.left - len(parts[-1]))
+        return np.concatenate(parts)
 
     def add(self, vectors: NDArray[np.float32]) -> None:
         self._total = self._total + vectors.sum(axis=0)

@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
+import structlog
+
 from app.domain.collections import Metric, SpaceSpec, VectorPrecision
 from app.domain.requests import Page
 from app.encoders.service import EncoderService, ModelState
@@ -51,6 +53,9 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 
+log = structlog.get_logger(__name__)
+
+
 class Engine:
     """Owns what the use cases need, from `open` to `close`."""
 
@@ -65,8 +70,8 @@ class Engine:
         self._items = ItemStore(database)
         outbox = Outbox(database)
         fetcher = Fetcher(settings.media)
-        decoders = Decoders(settings.media)
-        inputs = InputEncoder(settings.media, fetcher, decoders, self.encoders)
+        self._decoders = Decoders(settings.media)
+        inputs = InputEncoder(settings.media, fetcher, self._decoders, self.encoders)
         self._indexer = Indexer(settings.media, inputs, self.media, self._items, outbox)
         vectors, rankings = VectorStore(database), RankingStore(database)
         facets = FacetStore(database)
@@ -89,7 +94,7 @@ class Engine:
         )
         stack.push_async_callback(self.media.close)
         stack.push_async_callback(fetcher.aclose)
-        stack.push_async_callback(decoders.close)
+        stack.push_async_callback(self._decoders.close)
         stack.push_async_callback(self.encoders.close)
         stack.push_async_callback(self._housekeeper.close)
 
@@ -101,6 +106,9 @@ class Engine:
             stack.push_async_callback(database.close)
             engine = cls(settings, database, stack)
             await engine.encoders.start()
+            await engine._decoders.start()
+            if reason := await _reason(engine.media.check()):
+                log.warning("store_unavailable", reason=reason)
             engine._housekeeper.start()
             engine._stack = stack.pop_all()
         return engine

@@ -107,8 +107,9 @@ class Housekeeper:
 
     async def _run(self) -> None:
         while True:
-            await self._guard("sweep_failed", self._sweep)
+            # In this order: dropping a large collection's tables queues its media.
             await self._guard("drop_failed", self._collections.drop_leftovers)
+            await self._guard("sweep_failed", self._sweep)
             await self._guard("index_check_failed", self._resume)
             try:
                 async with asyncio.timeout(self._interval):

@@ -6,10 +6,12 @@ Started by `decoder_pool` with an empty environment; what it decodes may be host
 from __future__ import annotations
 
 import math
+import os
 import resource
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -25,7 +27,9 @@ _FILES: Final = 32
 
 
 def confine() -> None:
-    """Give up what decoding does not need: memory beyond a limit, files, core dumps."""
+    """Give up what decoding does not need: memory beyond a limit, files, core dumps, the log."""
+    with Path(os.devnull).open("wb") as nowhere:  # C libraries complain there about bad media
+        os.dup2(nowhere.fileno(), sys.stderr.fileno())
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -94,4 +98,5 @@ def _receive(connection: socket.socket, size: int) -> bytearray:
 if __name__ == "__main__":
     confine()
     with socket.socket(fileno=sys.stdin.fileno()) as parent:
+        parent.sendall(wire.READY)
         serve(parent)

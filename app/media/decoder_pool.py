@@ -22,7 +22,7 @@ import numpy as np
 import app
 from app.domain.media import DecodedAudio, DecodedImage
 from app.domain.modality import Modality
-from app.errors import CorruptMedia, MediaError, MediaTooLarge, UnsupportedMedia
+from app.errors import CorruptMedia, MediaError, MediaTooLarge, Unavailable, UnsupportedMedia
 from app.media import wire
 from app.media.sniff import sniff
 
@@ -38,6 +38,7 @@ MAX_WORKERS: Final = 8
 TASKS_PER_WORKER: Final = 1_000
 # The process ends itself this much later than we would end it: for the case that we are gone.
 _LAST_RESORT: Final = 5.0
+_START_SECONDS: Final = 60.0
 _SAMPLE_BYTES: Final = 4
 _ERRORS: Final[dict[str, type[MediaError]]] = {
     kind.code: kind for kind in (CorruptMedia, MediaTooLarge, UnsupportedMedia)
@@ -78,6 +79,13 @@ class Worker:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    async def ready(self) -> None:
+        """Wait until the process has loaded its libraries; WorkerDied when it never will."""
+        try:
+            await self._receive(len(wire.READY))
+        except OSError as error:
+            raise WorkerDied from error
+
     async def run(
         self, request: wire.Request, data: bytes, max_body: int
     ) -> tuple[wire.Reply, bytearray]:
@@ -114,7 +122,11 @@ class Worker:
         return data
 
     def kill(self) -> None:
-        """End the process now."""
+        """End the process now; who waits for its answer learns that it died."""
+        self._process.kill()
+
+    def discard(self) -> None:
+        """End the process, which nobody waits for any more."""
         self._socket.close()
         self._process.kill()
 
@@ -132,19 +144,29 @@ class Decoders:
         self._slots = asyncio.Semaphore(self._size)
         self._idle: deque[Worker] = deque()
         self._busy: set[Worker] = set()
+        self._closed = False
 
     async def start(self) -> None:
-        """Start every worker now rather than when it is first needed."""
+        """Start every worker now rather than when it is first needed.
+
+        Raises Unavailable when they do not work.
+        """
         missing = self._size - len(self._idle) - len(self._busy)
-        self._idle.extend([await asyncio.to_thread(Worker) for _ in range(missing)])
+        started = await asyncio.gather(*(_spawn() for _ in range(missing)), return_exceptions=True)
+        self._idle.extend(worker for worker in started if isinstance(worker, Worker))
+        for failure in started:
+            if isinstance(failure, BaseException):
+                raise failure
 
     async def close(self) -> None:
         """End all workers; what they are doing fails."""
+        self._closed = True
         workers = [*self._idle, *self._busy]
-        self._idle.clear()
-        self._busy.clear()
-        for worker in workers:
+        for worker in self._idle:
+            worker.discard()
+        for worker in self._busy:
             worker.kill()
+        self._idle.clear()
         for worker in workers:
             await asyncio.to_thread(worker.reap)
 
@@ -209,6 +231,8 @@ class Decoders:
             except TimeoutError:
                 raise CorruptMedia(f"decoding took longer than {timeout:g} seconds") from None
             except WorkerDied:
+                if self._closed:
+                    raise _shutting_down() from None
                 raise CorruptMedia("decoding the content crashed") from None
             finally:
                 self._release(worker, keep=finished and worker.tasks < TASKS_PER_WORKER)
@@ -221,31 +245,50 @@ class Decoders:
             worker = self._idle.pop()
             if worker.alive:
                 break
-            worker.kill()
+            _end(worker)
         else:
             worker = await _spawn()
         self._busy.add(worker)
+        if self._closed:
+            self._release(worker, keep=False)
+            raise _shutting_down()
         return worker
 
     def _release(self, worker: Worker, *, keep: bool) -> None:
-        if worker not in self._busy:  # closed meanwhile
-            return
         self._busy.remove(worker)
-        if keep:
+        if keep and not self._closed:
             self._idle.append(worker)
         else:
-            worker.kill()
-            asyncio.get_running_loop().run_in_executor(None, worker.reap)
+            _end(worker)
+
+
+def _shutting_down() -> Unavailable:
+    return Unavailable("decoders", "the service is shutting down")
 
 
 async def _spawn() -> Worker:
-    """Start a worker off the loop; one whose caller is cancelled meanwhile ends again."""
+    """Start a worker off the loop and wait until it is ready; Unavailable when it never is."""
     starting = asyncio.ensure_future(asyncio.to_thread(Worker))
     try:
-        return await asyncio.shield(starting)
+        worker = await asyncio.shield(starting)
     except asyncio.CancelledError:
-        starting.add_done_callback(lambda started: started.result().kill())
+        starting.add_done_callback(lambda started: _end(started.result()))
         raise
+    try:
+        async with asyncio.timeout(_START_SECONDS):
+            await worker.ready()
+    except (TimeoutError, WorkerDied) as error:
+        _end(worker)
+        raise Unavailable("decoders", "the decoder processes do not start") from error
+    except asyncio.CancelledError:
+        _end(worker)
+        raise
+    return worker
+
+
+def _end(worker: Worker) -> None:
+    worker.discard()
+    asyncio.get_running_loop().run_in_executor(None, worker.reap)
 
 
 def _expect(data: bytes, modality: Modality) -> Kind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hmac
 import os
 import secrets
@@ -64,10 +65,10 @@ class LocalStore:
         await self._in_thread(_write, self._drafts, self._path(key), data)
 
     async def get(self, key: str) -> bytes:
-        try:
-            return await self._in_thread(self._path(key).read_bytes)
-        except FileNotFoundError:
-            raise NotFound("medium", key) from None
+        data = await self._in_thread(_read, self._path(key))
+        if data is None:
+            raise NotFound("medium", key)
+        return data
 
     async def exists(self, key: str) -> bool:
         return await self._in_thread(self._path(key).is_file)
@@ -121,10 +122,9 @@ class LocalStore:
         """Nothing is held open."""
 
     def _path(self, key: str) -> Path:
-        """Spread the files by their random part, so that no directory grows without bound."""
+        """Spread the files by their random part over 256 directories."""
         name = checked(key).replace("/", "~")
-        token = token_of(key)
-        return self._root / token[:2] / token[2:4] / name
+        return self._root / token_of(key)[:2] / name
 
     def _sign(self, ref: MediaRef, expires: int) -> str:
         message = f"{expires}\n{ref.content_type}\n{ref.key}".encode("utf-8", "replace")
@@ -133,8 +133,6 @@ class LocalStore:
     async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await asyncio.to_thread(function, *args, **kwargs)
-        except FileNotFoundError:
-            raise
         except OSError as error:
             raise Unavailable("store", f"the local store failed: {error.strerror}") from error
 
@@ -145,7 +143,7 @@ def signing_key(path: Path) -> bytes:
     Of several processes that start at once one creates it and all use that one.
     """
     with suppress(FileNotFoundError):
-        return path.read_bytes()
+        return _whole(path)
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     _write_new(fresh, secrets.token_bytes(_KEY_BYTES))
     try:
@@ -154,15 +152,28 @@ def signing_key(path: Path) -> bytes:
     finally:
         fresh.unlink()
     _sync(path.parent)
-    return path.read_bytes()
+    return _whole(path)
+
+
+def _whole(path: Path) -> bytes:
+    secret = path.read_bytes()
+    if len(secret) != _KEY_BYTES:
+        raise OSError(errno.EINVAL, f"{path.name} holds no key of {_KEY_BYTES} bytes")
+    return secret
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def _write(drafts: Path, path: Path, data: bytes) -> None:
     """Write a file that is there as a whole, and stays, when this returns."""
-    for directory in (path.parent.parent, path.parent):
-        if not directory.exists():
-            directory.mkdir(parents=True, exist_ok=True)
-            _sync(directory.parent)
+    if not path.parent.exists():
+        path.parent.mkdir(exist_ok=True)
+        _sync(path.parent.parent)
     draft = drafts / secrets.token_hex(16)
     try:
         _write_new(draft, data)

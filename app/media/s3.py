@@ -219,10 +219,10 @@ def connect(settings: MediaSettings) -> Connection:
     public = client
     if settings.s3_public_endpoint:
         public = session.client("s3", endpoint_url=settings.s3_public_endpoint, config=config)
-    return Connection(client, credentials, _addressing(public, settings.s3_bucket))
+    return Connection(client, credentials, addressing(public, settings.s3_bucket))
 
 
-def _addressing(client: Any, bucket: str) -> sigv4.Bucket:
+def addressing(client: Any, bucket: str) -> sigv4.Bucket:
     """Learn from one link of botocore's how it addresses the bucket: by host or by path."""
     probe = "probe"
     link = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": probe})

@@ -1,7 +1,7 @@
 """Presigned GET links for S3, as AWS Signature Version 4 defines them for query strings.
 
-Ten times as fast as botocore's, byte for byte the same, and with a date of our choice, so that
-every process makes the same link within a window of time.
+The same as botocore's in a tenth of the time, and with a date of our choice, so that every process
+makes the same link within a window of time.
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 """
 
@@ -43,7 +43,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A key and the response headers (`response-content-type`, …) to answer with."""
+    """A key and the headers to answer with, as S3 names them (`response-content-type`, …)."""
 
     key: str
     overrides: Mapping[str, str]
@@ -64,11 +64,12 @@ def presign(
     }
     if credentials.token:
         common["X-Amz-Security-Token"] = credentials.token
+    signed = _query(common)
     signing_key = _signing_key(credentials.secret_key, scope)
     links = []
     for target in targets:
         path = bucket.path + quote(target.key, safe="/~")
-        query = _query({**common, **target.overrides})
+        query = f"{signed}&{_query(target.overrides)}"  # sorted: `X-Amz-…` before `response-…`
         request = f"GET\n{path}\n{query}\nhost:{bucket.host}\n\nhost\nUNSIGNED-PAYLOAD"
         digest = hashlib.sha256(request.encode()).hexdigest()
         signature = _hmac(signing_key, f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}").hex()

@@ -14,6 +14,7 @@ import msgspec
 from app.domain.media import Interpolation, Resize  # noqa: TC001 - msgspec reads them
 
 LENGTHS: Final = struct.Struct("!IQ")
+READY: Final = b"\x06"  # what a decoder says once, when it has started
 MAX_HEADER: Final = 64 * 1024
 # Seconds of sound that may be decoded beyond the limit before decoding stops: a lossy codec's
 # padding, and the last frame.

@@ -130,7 +130,7 @@ def _range(clause: Range, bind: Bind, value: str) -> str:
     """
     bounds = {name: bound for name in _BOUNDS if (bound := getattr(clause, name)) is not None}
     if not bounds:
-        return "false"
+        return f"({value} IS NULL AND false)"
     inside = " && ".join(f"@ {_BOUNDS[name]} ${name}" for name in bounds)
     path = f"strict $ ? ({inside} || exists(@[*] ? ({inside})))"
     can_hold = all(storable(bound) for bound in bounds.values())
@@ -145,7 +145,7 @@ def _compared(clause: TimeRange | ValuesCount, bind: Bind, value: str, kind: str
         for name, sign in _BOUNDS.items()
         if (bound := getattr(clause, name)) is not None
     ]
-    return f"({' AND '.join(tests) or 'false'})"
+    return f"({' AND '.join(tests) or f'{value} IS NULL AND false'})"
 
 
 def _count(value: str) -> str:

@@ -170,19 +170,23 @@ async def _ensure_database(url: str) -> None:
 
 async def _open_pool(url: str, settings: DatabaseSettings) -> asyncpg.Pool:
     with translated():
+        pool = await asyncpg.create_pool(
+            **connect_arguments(url, settings),
+            min_size=0,
+            max_size=max(settings.pool_size, 1),
+            init=register_vector,
+            reset=_keep,
+            statement_cache_size=500,
+        )
         try:
-            return await asyncpg.create_pool(
-                **connect_arguments(url, settings),
-                min_size=1,
-                max_size=max(settings.pool_size, 1),
-                init=register_vector,
-                reset=_keep,
-                statement_cache_size=500,
-            )
-        except ValueError as error:  # pgvector's codecs find no type
-            raise Unavailable(
-                "database", "the database has no pgvector yet: run `omnivec migrate`"
-            ) from error
+            await pool.fetchval("SELECT 1")
+        except BaseException as error:
+            pool.terminate()
+            if isinstance(error, ValueError):  # pgvector's codecs find no type
+                message = "the database has no pgvector yet: run `omnivec migrate`"
+                raise Unavailable("database", message) from error
+            raise
+    return pool
 
 
 async def _keep(connection: asyncpg.Connection) -> None:

@@ -102,6 +102,9 @@ class EmbeddedServer:
                     return
                 if self._running():
                     self._pg_ctl("stop", "-m", "fast")
+                if self._socket_dir() != self.directory:
+                    with suppress(OSError):
+                        self._socket_dir().rmdir()
 
     def _leave(self) -> None:
         if self._users is not None:

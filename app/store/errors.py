@@ -19,15 +19,17 @@ _UNREACHABLE = (
     OSError,  # TimeoutError among them
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,  # closed connection, closing pool
+    asyncpg.InternalClientError,  # a connection that dies between two of the driver's states
     asyncpg.OperatorInterventionError,  # shutdown, cancelled statement, still starting
     asyncpg.InsufficientResourcesError,  # connections, memory, disk
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.TransactionRollbackError,  # deadlock, serialisation
-    asyncpg.LockNotAvailableError,
+    asyncpg.ObjectNotInPrerequisiteStateError,  # locks; a database closed to connections
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,  # a standby after a failover
     asyncpg.PostgresSystemError,
+    asyncpg.InvalidCachedStatementError,  # a migration went by
     exc.TimeoutError,
 )
 _UNSTORABLE = (

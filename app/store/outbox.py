@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from app.store.database import Database
 
-LEASE_SECONDS = 300.0  # how long one sweep may take before another tries the same media
+LEASE_SECONDS = 30.0  # how long one sweep may take before another tries the same media
 LONGEST_BACKOFF_SECONDS = 3600.0
 
 _RESERVE = """

@@ -1,10 +1,10 @@
 """The tables. Migrations are compared with them: see `tests/store/test_migrations.py`.
 
 `items` and `vectors_*` are parents that hold no rows. Each collection has its own child of
-`items`, each space its own child of the `vectors_*` of its kind (app/store/names.py), made with
-INHERITS: a migration of the parent's columns reaches every child, while making or dropping a child
-costs the same however many there are (declarative partitions cost time in proportion to their
-number, and dropping one locks the parent).
+`items`, each space its own child of the `vectors_*` of its kind (app/store/names.py), with keys and
+indexes of its own. Children are made with INHERITS: a migration of the parent's columns reaches
+every child, while making or dropping a child costs the same however many there are (declarative
+partitions cost time in proportion to their number, and dropping one locks the parent).
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    PrimaryKeyConstraint,
     Sequence,
     SmallInteger,
     Table,
@@ -117,9 +116,9 @@ items = Table(
     "items",
     metadata,
     Column("collection_key", BigInteger, nullable=False),
-    Column("seq", BigInteger, nullable=False, server_default=item_seq.next_value()),
+    Column("seq", BigInteger, nullable=False, unique=True, server_default=item_seq.next_value()),
     Column("modality", SmallInteger, nullable=False, comment="0 none, 1 image, 2 text, 3 audio"),
-    Column("id", ByteOrdered, nullable=False),
+    Column("id", ByteOrdered, primary_key=True),
     Column("namespace", ByteOrdered, nullable=False, server_default=text("''")),
     Column("text", Text),
     Column("media_key", ByteOrdered),
@@ -127,23 +126,19 @@ items = Table(
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
     _created(),
     _created("updated_at"),
-    PrimaryKeyConstraint("id", "collection_key"),
-    UniqueConstraint("seq", "collection_key"),
 )
 
 
 def _vectors(name: str, kind: type[HALFVEC | SPARSEVEC | VECTOR], *, multi: bool = False) -> Table:
-    place = [Column("place", Integer, nullable=False, autoincrement=False)] if multi else []
-    key = ["item_seq", "place", "space_key"] if multi else ["item_seq", "space_key"]
+    place = [Column("place", Integer, primary_key=True, autoincrement=False)] if multi else []
     return Table(
         name,
         metadata,
         Column("space_key", BigInteger, nullable=False),
-        Column("item_seq", BigInteger, nullable=False, autoincrement=False),
+        Column("item_seq", BigInteger, primary_key=True, autoincrement=False),
         *place,
         Column("modality", SmallInteger, nullable=False),
         Column("embedding", kind(), nullable=False),
-        PrimaryKeyConstraint(*key),
     )
 
 

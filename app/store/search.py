@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from app.store.names import items_table, vectors_table
 from app.store.rows import CODES, ITEM_COLUMNS, MODALITIES, item_from, vector_from
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from app.domain.collections import Collection, Space
     from app.store.database import Database
@@ -44,6 +45,35 @@ class SearchStore:
             raise NotFound("collection", collection.id)
         hits = [] if rows[0]["id"] is None else [_hit(row, plan) for row in rows]
         return _found(rows[0], hits, plan, time.perf_counter() - started)
+
+    async def search_all(self, collection: Collection, plans: Sequence[SearchPlan]) -> list[Found]:
+        """Run the plans, which ask for no vectors, in one round trip; see `search`."""
+        started, values, parts = time.perf_counter(), list[Any](), []
+        for number, plan in enumerate(plans):
+            statement = SearchStatement(collection, plan)
+            parts.append(
+                f"SELECT {number} AS plan, row_number() OVER () AS place, answer.* "
+                f"FROM ({_renumbered(statement.text, len(values))}) AS answer"
+            )
+            values += statement.values
+        query = f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS answers ORDER BY plan, place"
+        with translated(collection):
+            rows = await self._database.pool.fetch(query, *values)
+        seconds = time.perf_counter() - started
+        answers: list[list[Mapping[str, Any]]] = [[] for _ in plans]
+        for row in rows:
+            answers[row["plan"]].append(row)
+        if not all(answers):
+            raise NotFound("collection", collection.id)
+        return [
+            _found(answer[0], [_hit(row, plan) for row in answer if row["id"]], plan, seconds)
+            for plan, answer in zip(plans, answers, strict=True)
+        ]
+
+
+def _renumbered(query: str, by: int) -> str:
+    """Raise the numbers of a statement's placeholders: others' stand before them."""
+    return re.sub(r"\$(\d+)", lambda number: f"${int(number[1]) + by}", query)
 
 
 def _hit(row: Mapping[str, Any], plan: SearchPlan) -> Hit:
@@ -89,7 +119,7 @@ class SearchStatement:
     def _text(self) -> str:
         plan, parts = self._plan, {"live": self._live()}
         matching = few = estimated = "NULL"
-        if plan.strategy is Strategy.EXACT:
+        if plan.strategy is Strategy.EXACT or not plan.branches:
             found = self._exact()
         else:
             found = " UNION ALL ".join(f"({self._walk(branch)})" for branch in plan.branches)

@@ -35,7 +35,7 @@ WITH input AS MATERIALIZED (
     INSERT INTO {vectors} (space_key, item_seq, {place}modality, embedding)
     SELECT {space_key}, item.seq, {input_place}item.modality, input.embedding
     FROM input JOIN item ON item.id = input.id COLLATE "C"
-    ON CONFLICT (item_seq, {place}space_key) DO UPDATE SET
+    ON CONFLICT ({key}) DO UPDATE SET
         modality = excluded.modality, embedding = excluded.embedding
 )
 SELECT id FROM item
@@ -131,6 +131,7 @@ async def _put(
         items=items_table(collection.key),
         vectors=vectors_table(space.key),
         space_key=int(space.key),
+        key="item_seq, place" if multi else "item_seq",
         place="place, " if multi else "",
         input_place="input.place, " if multi else "",
         longer=_DROP_LONGER.format(vectors=vectors_table(space.key)) if multi else "",

@@ -42,7 +42,7 @@ WITH stored AS (
         (collection_key, seq, id, namespace, modality, text, media_key, media_type, metadata)
     SELECT {collection_key}, seq, id, namespace, modality, text, media_key, media_type, metadata
     FROM staged_items ORDER BY id
-    ON CONFLICT (id, collection_key) {conflict}
+    ON CONFLICT (id) {conflict}
     RETURNING id, seq, xmax = 0 AS inserted
 )
 """
@@ -65,7 +65,7 @@ SELECT id, seq FROM found
 _REPLACE_VECTORS = """
 INSERT INTO {vectors} (space_key, item_seq, modality, embedding)
 SELECT {space_key}, * FROM unnest($1::bigint[], $2::smallint[], $3::{type}[])
-ON CONFLICT (item_seq, space_key) DO UPDATE SET
+ON CONFLICT (item_seq) DO UPDATE SET
     modality = excluded.modality, embedding = excluded.embedding
 """
 
@@ -83,13 +83,13 @@ WITH input AS MATERIALIZED (
     SELECT {collection_key}, seq, id, namespace, modality, text, media_key, media_type,
            metadata::jsonb
     FROM input ORDER BY id COLLATE "C"
-    ON CONFLICT (id, collection_key) DO UPDATE SET {replace}
+    ON CONFLICT (id) DO UPDATE SET {replace}
     RETURNING id, seq, xmax = 0 AS inserted
 ), embedded AS (
     INSERT INTO {vectors} (space_key, item_seq, modality, embedding)
     SELECT {space_key}, stored.seq, input.modality, input.embedding
     FROM stored JOIN input ON input.id = stored.id COLLATE "C"
-    ON CONFLICT (item_seq, space_key) DO UPDATE SET
+    ON CONFLICT (item_seq) DO UPDATE SET
         modality = excluded.modality, embedding = excluded.embedding
 )
 SELECT count(*) FILTER (WHERE inserted) FROM stored

@@ -74,34 +74,30 @@ CREATE SEQUENCE item_seq AS bigint;
 
 CREATE TABLE items (
     collection_key bigint NOT NULL,
-    seq            bigint NOT NULL DEFAULT nextval('item_seq'),
+    seq            bigint NOT NULL DEFAULT nextval('item_seq') CONSTRAINT items_seq_key UNIQUE,
     modality       smallint NOT NULL,
-    id             text COLLATE "C" NOT NULL,
+    id             text COLLATE "C" CONSTRAINT items_pkey PRIMARY KEY,
     namespace      text COLLATE "C" NOT NULL DEFAULT '',
     text           text,
     media_key      text COLLATE "C",
     media_type     text,
     metadata       jsonb NOT NULL DEFAULT '{}',
     created_at     timestamptz NOT NULL DEFAULT now(),
-    updated_at     timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT items_pkey PRIMARY KEY (id, collection_key),
-    CONSTRAINT items_seq_collection_key_key UNIQUE (seq, collection_key)
+    updated_at     timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON COLUMN items.modality IS '0 none, 1 image, 2 text, 3 audio';
 
 CREATE TABLE vectors_float16 (
     space_key bigint NOT NULL,
-    item_seq  bigint NOT NULL,
+    item_seq  bigint CONSTRAINT vectors_float16_pkey PRIMARY KEY,
     modality  smallint NOT NULL,
-    embedding halfvec NOT NULL,
-    CONSTRAINT vectors_float16_pkey PRIMARY KEY (item_seq, space_key)
+    embedding halfvec NOT NULL
 );
 CREATE TABLE vectors_float32 (
     space_key bigint NOT NULL,
-    item_seq  bigint NOT NULL,
+    item_seq  bigint CONSTRAINT vectors_float32_pkey PRIMARY KEY,
     modality  smallint NOT NULL,
-    embedding vector NOT NULL,
-    CONSTRAINT vectors_float32_pkey PRIMARY KEY (item_seq, space_key)
+    embedding vector NOT NULL
 );
 -- In the row, not beside it: an exact scan is three times as fast. Children whose rows do not
 -- fit a page choose otherwise.

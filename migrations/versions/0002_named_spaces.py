@@ -23,7 +23,7 @@ CREATE TABLE vectors_sparse (
     item_seq  bigint NOT NULL,
     modality  smallint NOT NULL,
     embedding sparsevec NOT NULL,
-    CONSTRAINT vectors_sparse_pkey PRIMARY KEY (item_seq, space_key)
+    CONSTRAINT vectors_sparse_pkey PRIMARY KEY (item_seq)
 );
 CREATE TABLE vectors_multi_float16 (
     space_key bigint NOT NULL,
@@ -31,7 +31,7 @@ CREATE TABLE vectors_multi_float16 (
     place     integer NOT NULL,
     modality  smallint NOT NULL,
     embedding halfvec NOT NULL,
-    CONSTRAINT vectors_multi_float16_pkey PRIMARY KEY (item_seq, place, space_key)
+    CONSTRAINT vectors_multi_float16_pkey PRIMARY KEY (item_seq, place)
 );
 CREATE TABLE vectors_multi_float32 (
     space_key bigint NOT NULL,
@@ -39,7 +39,7 @@ CREATE TABLE vectors_multi_float32 (
     place     integer NOT NULL,
     modality  smallint NOT NULL,
     embedding vector NOT NULL,
-    CONSTRAINT vectors_multi_float32_pkey PRIMARY KEY (item_seq, place, space_key)
+    CONSTRAINT vectors_multi_float32_pkey PRIMARY KEY (item_seq, place)
 );
 ALTER TABLE vectors_multi_float16 ALTER embedding SET STORAGE PLAIN;
 ALTER TABLE vectors_multi_float32 ALTER embedding SET STORAGE PLAIN;

@@ -142,9 +142,10 @@ class Bench:
         for task in indexing:
             task.cancel()
         await asyncio.gather(*indexing, return_exceptions=True)
+        p50 = [statistics.median(times) * 1e3 for times in (alone, beside)]
         print(
-            f"search: p50 {statistics.median(alone) * 1e3:.1f} ms alone, p50 {statistics.median(beside) * 1e3:.0f} ms and "
-            f"worst {max(beside) * 1e3:.0f} ms behind a full indexing queue"
+            f"search: p50 {p50[0]:.1f} ms alone, p50 {p50[1]:.1f} ms and worst "
+            f"{max(beside) * 1e3:.0f} ms behind a full indexing queue"
         )
 
     async def throughput(

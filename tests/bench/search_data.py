@@ -21,6 +21,8 @@ from pgvector import HalfVector
 
 from app.domain.collections import IndexState, SpaceSpec
 from app.domain.fields import FieldType
+from app.domain.modality import Modality
+from app.domain.search import Branch
 from app.settings import Settings
 from app.store.collections import CollectionStore
 from app.store.database import Database
@@ -28,17 +30,21 @@ from app.store.embedded import EmbeddedServer
 from app.store.fields import FieldIndexStore
 from app.store.indexes import IndexStore
 from app.store.names import items_table, vectors_table
+from app.store.rows import CODES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    import asyncpg
     from numpy.typing import NDArray
 
     from app.domain.collections import Collection
 
 ROWS, DIMENSIONS, QUERIES = 100_000, 1024, 300
 LATENT, HIDDEN, NOISE = 32, 256, 0.4
-PROJECT = "default"
+PROJECT, MODEL = "default", "multimodal-embedding-v1"
+CODE = CODES[Modality.TEXT]
+TEXTS = Branch(Modality.TEXT)
 MILLE = 1000  # metadata: two random numbers below it, one of them declared
 
 
@@ -65,8 +71,10 @@ def generate(rows: int, seed: int) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class DataSet:
-    """`vectors` is float16 [n, d] as stored: item `n` is row n. `numbers`, int [n], is its
-    declared and its undeclared field's value (they differ in nothing else)."""
+    """Item `n` is row n of `vectors`, float16 [n, d] as stored.
+
+    `numbers`, int [n], is the value of a declared field and of one that is not.
+    """
 
     vectors: NDArray[np.float16]
     queries: NDArray[np.float16]
@@ -87,7 +95,7 @@ class DataSet:
     def vectors32(self) -> NDArray[np.float32]:
         if not hasattr(self, "_wide"):
             object.__setattr__(self, "_wide", self.vectors.astype(np.float32))
-        return self._wide  # type: ignore[attr-defined, no-any-return]
+        return self._wide
 
 
 def data_set(rows: int = ROWS) -> DataSet:
@@ -127,7 +135,7 @@ async def bench_collection(
         await collections.delete(PROJECT, found[0].id)
         found = []
     if not found:
-        collection = await collections.create(PROJECT, name, None, SpaceSpec(None, DIMENSIONS))
+        collection = await collections.create(PROJECT, name, None, SpaceSpec(MODEL, DIMENSIONS))
         await fill(database, collection, data)
         fields = FieldIndexStore(database)
         await fields.declare(collection, ("declared",), FieldType.INTEGER)
@@ -145,6 +153,9 @@ async def fill(database: Database, collection: Collection, data: DataSet) -> Non
         await copy_items(connection, collection, data.numbers)
         await copy_vectors(connection, collection, data.vectors)
         await connection.execute(
+            "SELECT setval('item_seq', greatest($1, nextval('item_seq')))", len(data.vectors)
+        )
+        await connection.execute(
             "UPDATE collections SET item_count = $2 WHERE key = $1",
             collection.key,
             len(data.vectors),
@@ -154,22 +165,33 @@ async def fill(database: Database, collection: Collection, data: DataSet) -> Non
             await connection.execute(f"VACUUM ANALYZE {table}")
 
 
-async def copy_items(connection, collection: Collection, numbers: NDArray[np.int64]) -> None:  # type: ignore[no-untyped-def]
+async def copy_items(
+    connection: asyncpg.Connection,
+    collection: Collection,
+    numbers: NDArray[np.int64],
+    first: int = 0,
+) -> None:
     await connection.copy_records_to_table(
         items_table(collection.key).strip('"'),
         columns=("collection_key", "seq", "modality", "id", "metadata"),
         records=(
-            (collection.key, n, 0, str(n), metadata(int(number)))
-            for n, number in enumerate(numbers)
+            (collection.key, n, CODE, str(n), metadata(int(number)))
+            for n, number in enumerate(numbers, first)
         ),
     )
 
 
-async def copy_vectors(connection, collection: Collection, vectors: NDArray[np.float16]) -> None:  # type: ignore[no-untyped-def]
+async def copy_vectors(
+    connection: asyncpg.Connection,
+    collection: Collection,
+    vectors: NDArray[np.float16],
+    first: int = 0,
+) -> None:
     await connection.copy_records_to_table(
         vectors_table(collection.space.key).strip('"'),
         columns=("space_key", "item_seq", "modality", "embedding"),
         records=(
-            (collection.space.key, n, 0, HalfVector(vector)) for n, vector in enumerate(vectors)
+            (collection.space.key, n, CODE, HalfVector(vector))
+            for n, vector in enumerate(vectors, first)
         ),
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import wave
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from app.domain.media import Resize
@@ -15,6 +15,9 @@ from app.media.decoder_pool import Decoders
 from app.media.sniff import sniff
 from app.media.wire import AudioTask, ImageTask
 from app.settings import MediaSettings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 RED, GREEN, BLUE, GREY = (220, 30, 30), (30, 200, 40), (30, 40, 210), (128, 128, 128)
 QUADRANTS = (RED, GREEN, BLUE, GREY)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import struct
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from app.errors import CorruptMedia, MediaTooLarge, UnsupportedMedia
 from app.media.audio import decode_audio
 from app.media.wire import AudioTask
 from tests.media.samples import audio_task, loudest_hertz, recording, tone, wav
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 RATE = 16_000
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from app.domain.media import Resize
@@ -26,6 +26,9 @@ from tests.media.samples import (
     photo,
     picture,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def decoded(data: bytes, **task: object) -> NDArray[np.uint8]:

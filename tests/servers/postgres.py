@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -56,6 +57,20 @@ class PostgresServer:
         await engine.dispose()
 
 
+@contextmanager
+def throwaway() -> Iterator[str]:
+    """Run a server with durable writes for a benchmark; the URL of a migrated database."""
+    directory = Path(tempfile.mkdtemp(prefix="omnivec-bench-"))
+    server = EmbeddedServer(directory)
+    try:
+        running = PostgresServer(server.start())
+        asyncio.run(running.prepare())
+        yield running.url("migrated")
+    finally:
+        server.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     # Not below pytest's own directory: that one is closed to the user the server runs as.
@@ -66,6 +81,7 @@ def postgres() -> Iterator[PostgresServer]:
         asyncio.run(running.prepare())
         yield running
     finally:
+        server._pg_ctl("stop", "-m", "immediate")  # nothing here is worth a checkpoint
         server.stop()
         shutil.rmtree(directory, ignore_errors=True)
 

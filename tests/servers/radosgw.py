@@ -15,7 +15,6 @@ import subprocess
 import time
 import uuid
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -23,6 +22,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 PROGRAMS: Final = ("radosgw", "ceph-mon", "ceph-osd")
 PACKAGES: Final = (*PROGRAMS, "openssl")
@@ -188,7 +188,7 @@ class Radosgw:
         while time.monotonic() < deadline:
             for process in self.processes:
                 if process.poll() is not None:
-                    raise RuntimeError(f"{process.args} ended; see {self.directory / 'log'}")
+                    raise RuntimeError(f"{process.args!r} ended; see {self.directory / 'log'}")
             try:
                 httpx.get(self.endpoint, timeout=2, trust_env=False)
             except httpx.TransportError:

@@ -1,331 +1,263 @@
-"""Searches by every strategy against brute force."""
+"""Searches against the same arithmetic in numpy."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
-from app.domain import filters as f
-from app.domain.collections import (
-    Collection,
-    IndexKind,
-    IndexState,
-    Metric,
-    SearchTuning,
-    SpaceSpec,
-    VectorPrecision,
-)
-from app.domain.fields import FieldType
-from app.domain.items import NewItem
+from app.domain.collections import Metric, SpaceSpec, VectorPrecision
+from app.domain.filters import Equals, Range
 from app.domain.modality import Modality
-from app.domain.search import Branch, FilterFirst, SearchPlan, Strategy
-from app.errors import NotFound
-from app.store.collections import CollectionStore
-from app.store.fields import FieldIndexStore
+from app.domain.search import Branch, SearchPlan, Strategy
+from app.errors import InvalidInput
 from app.store.indexes import IndexStore
 from app.store.items import ItemStore
-from app.store.search import SearchStore
+from app.store.search import SearchStatement, SearchStore
+from tests.store.factories import MODEL, a_collection, an_item, unit_vectors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-    from app.domain.search import Found
+    from app.domain.collections import Collection
+    from app.domain.items import Hit
     from app.store.database import Database
 
-ROWS, DIMENSIONS = 1500, 16
-RAW = (Branch(None),)
-ALL = tuple(Branch(modality) for modality in Modality)
-VECTORS = np.random.default_rng(3).normal(size=(ROWS, DIMENSIONS)).astype(np.float16)
-QUERY = np.random.default_rng(4).normal(size=DIMENSIONS).astype(np.float32)
+N = 600
+KINDS = (Modality.IMAGE, Modality.TEXT, Modality.AUDIO)
+IMAGE = Branch(Modality.IMAGE)
+TEXT = Branch(Modality.TEXT, slope=2.0, intercept=0.3)
+AUDIO = Branch(Modality.AUDIO, slope=0.5, intercept=1.0)
 
 
-class Bench:
-    """One filled collection: item `n` has vector `n` and metadata `{"n": n}`."""
+@dataclass
+class Shelf:
+    """A collection of N items, `i0` to `i599`: kinds take turns, `n` is the number."""
 
-    def __init__(self, database: Database, collection: Collection) -> None:
-        self.database = database
-        self.collection = collection
-        self.rows = SearchStore(database)
+    database: Database
+    collection: Collection
+    vectors: NDArray[np.float32]
 
-    async def fill(self, vectors: NDArray[Any], modalities: Any = (None,)) -> None:
-        items = [
-            NewItem(str(n), modalities[n % len(modalities)], v, metadata=json.dumps({"n": n}))
-            for n, v in enumerate(vectors.astype(np.float32))
-        ]
-        await ItemStore(self.database).put(self.collection, items)
-        await self.refresh()
+    async def search(self, plan: SearchPlan) -> list[Hit]:
+        return list((await SearchStore(self.database).search(self.collection, plan)).hits)
 
-    async def refresh(self) -> None:
-        store = CollectionStore(self.database)
-        self.collection = await store.get("default", self.collection.id)
-
-    async def index(self, kind: IndexKind = IndexKind.FLOAT16) -> None:
-        assert await IndexStore(self.database).build(self.collection, kind=kind)
-        await self.refresh()
-        assert self.collection.space.index_state is IndexState.READY
-        assert self.collection.space.index_kind is kind
-
-    async def declare(self) -> None:
-        fields = FieldIndexStore(self.database)
-        await fields.declare(self.collection, ("n",), FieldType.INTEGER)
-        await fields.build(self.collection)
-        await self.refresh()
-
-    async def search(self, plan: SearchPlan) -> Found:
-        return await self.rows.search(self.collection, plan)
-
-    async def ids(self, plan: SearchPlan) -> list[int]:
-        return [int(hit.item.id) for hit in (await self.search(plan)).hits]
+    def expected(
+        self, plan: SearchPlan, keep: Callable[[int], bool] = lambda n: True
+    ) -> list[tuple[str, float]]:
+        similarities = self.vectors.astype(np.float64) @ plan.vector
+        ranked = []
+        for branch in plan.branches:
+            for n in range(N):
+                rank = branch.slope * similarities[n] + branch.intercept
+                if KINDS[n % 3] is not branch.modality or not keep(n):
+                    continue
+                if plan.least_rank is None or rank >= plan.least_rank:
+                    ranked.append((-rank, n))
+        page = sorted(ranked)[plan.offset : plan.offset + plan.limit]
+        return [(f"i{n}", similarities[n]) for _, n in page]
 
 
-async def bench(database: Database, spec: SpaceSpec) -> Bench:
-    collection = await CollectionStore(database).create("default", "search", None, spec)
-    return Bench(database, collection)
+def assert_found(hits: list[Hit], expected: list[tuple[str, float]]) -> None:
+    assert [hit.item.id for hit in hits] == [item_id for item_id, _ in expected]
+    assert_allclose([hit.similarity for hit in hits], [s for _, s in expected], atol=2e-3)
 
 
 @pytest.fixture
-async def raw(database: Database) -> Bench:
-    made = await bench(database, SpaceSpec(None, DIMENSIONS))
-    await made.fill(VECTORS)
-    return made
+async def shelf(database: Database) -> Shelf:
+    collection = await a_collection(database, replace(MODEL, dimensions=32))
+    # What halfvec holds, so that ranks can be compared exactly.
+    vectors = unit_vectors(N, 32).astype(np.float16).astype(np.float32)
+    items = [
+        an_item(f"i{n}", vectors[n], KINDS[n % 3], f'{{"n": {n}, "ten": {n % 10}}}')
+        for n in range(N)
+    ]
+    await ItemStore(database).put(collection, items)
+    return Shelf(database, collection, vectors)
 
 
 @pytest.fixture
-async def indexed(raw: Bench) -> Bench:
-    await raw.index()
-    return raw
+def query() -> NDArray[np.float32]:
+    vector: NDArray[np.float16] = unit_vectors(1, 32, seed=77)[0].astype(np.float16)
+    return vector.astype(np.float32)
 
 
-def nearest(metric: Metric, kept: NDArray[Any] | None = None) -> list[int]:
-    wide, query = VECTORS.astype(np.float64), QUERY.astype(np.float16).astype(np.float64)
-    match metric:
-        case Metric.COSINE:
-            scores = wide @ query / np.linalg.norm(wide, axis=1)
-        case Metric.DOT:
-            scores = wide @ query
-        case Metric.EUCLIDEAN:
-            scores = -np.linalg.norm(wide - query, axis=1)
-        case Metric.MANHATTAN:
-            scores = -np.abs(wide - query).sum(axis=1)
-    order = [int(n) for n in np.argsort(-scores, kind="stable")]
-    return order if kept is None else [n for n in order if kept[n]]
+def hnsw(plan: SearchPlan) -> SearchPlan:
+    return replace(plan, strategy=Strategy.HNSW)
 
 
-PLAN = SearchPlan(QUERY, RAW, limit=10)
-HNSW = replace(PLAN, strategy=Strategy.HNSW, ef_search=400)
+async def test_one_modality(shelf: Shelf, query: NDArray[np.float32]) -> None:
+    plan = SearchPlan(query, (IMAGE,), 10)
+    hits = await shelf.search(plan)
+    assert_found(hits, shelf.expected(plan))
+    assert hits[0].item.modality is Modality.IMAGE
+    assert hits[0].vector is None
 
 
-@pytest.mark.parametrize("metric", Metric)
-@pytest.mark.parametrize("precision", VectorPrecision)
-async def test_exact_and_indexed_searches_find_the_nearest(
-    database: Database, metric: Metric, precision: VectorPrecision
+async def test_modalities_merge_in_the_order_of_their_ranks(
+    shelf: Shelf, query: NDArray[np.float32]
 ) -> None:
-    made = await bench(database, SpaceSpec(None, DIMENSIONS, metric, precision))
-    await made.fill(VECTORS)
-    query = QUERY.astype(np.float16).astype(np.float32)
-    exact = await made.search(replace(PLAN, vector=query))
-    assert exact.report.strategy is Strategy.EXACT
-    assert [int(hit.item.id) for hit in exact.hits] == nearest(metric)[:10]
-    await made.index()
-    found = await made.search(replace(HNSW, vector=query, offset=3))
-    assert found.report.strategy is Strategy.HNSW
-    assert [int(hit.item.id) for hit in found.hits] == nearest(metric)[3:13]
-    assert found.complete
+    plan = SearchPlan(query, (IMAGE, TEXT, AUDIO), 50, offset=7)
+    hits = await shelf.search(plan)
+    assert_found(hits, shelf.expected(plan))
+    assert {hit.item.modality for hit in hits} >= {Modality.TEXT, Modality.AUDIO}
 
 
-async def test_a_binary_index_is_reranked_by_the_vectors_themselves(raw: Bench) -> None:
-    await raw.index(IndexKind.BINARY)
-    plan = replace(PLAN, strategy=Strategy.BINARY, ef_search=1000, walked=800)
-    found = await raw.ids(plan)
-    assert len(set(found) & set(nearest(Metric.COSINE)[:10])) >= 8
-    assert found == [n for n in nearest(Metric.COSINE) if n in found]
+async def test_least_rank_cuts_off_the_rest(shelf: Shelf, query: NDArray[np.float32]) -> None:
+    plan = SearchPlan(query, (IMAGE, TEXT, AUDIO), 300, least_rank=0.5)
+    hits = await shelf.search(plan)
+    assert_found(hits, shelf.expected(plan))
+    assert 200 < len(hits) < 300
 
 
-async def test_an_index_of_another_kind_takes_the_place_of_the_first(raw: Bench) -> None:
-    await raw.index()
-    await raw.index(IndexKind.BINARY)
-    names = await raw.database.pool.fetch(
-        "SELECT indexname FROM pg_indexes WHERE tablename = $1",
-        f"vectors_s{raw.collection.space.key}",
+async def test_filter_exclusion_and_offset(shelf: Shelf, query: NDArray[np.float32]) -> None:
+    plan = SearchPlan(
+        query,
+        (IMAGE, TEXT),
+        5,
+        offset=2,
+        filter=Equals(("ten",), 3),
+        exclude_ids=("i3", "i13", "i33", "unknown"),
     )
-    assert {row["indexname"].rpartition("_")[2] for row in names} == {"pkey", "bits"}
+    kept = shelf.expected(plan, lambda n: n % 10 == 3 and n not in {3, 13, 33})
+    assert_found(await shelf.search(plan), kept)
 
 
-@pytest.mark.parametrize("declared", [True, False])
-@pytest.mark.parametrize("share", [0.001, 0.01, 0.1, 0.5, 0.99])
-async def test_filtered_searches_find_k_where_k_exist(
-    indexed: Bench, *, declared: bool, share: float
+async def test_filter_that_few_items_pass_finds_them_all(
+    shelf: Shelf, query: NDArray[np.float32]
 ) -> None:
-    if declared:
-        await indexed.declare()
-    below = int(share * ROWS)
-    plan = replace(
-        HNSW,
-        filter=f.Range(("n",), lt=below),
-        walked=100,
-        filter_first=FilterFirst(100, sample_first=not declared),
-    )
-    found = await indexed.search(plan)
-    expected = nearest(Metric.COSINE, np.arange(ROWS) < below)[:10]
-    assert [int(hit.item.id) for hit in found.hits] == expected
-    assert found.complete
-    few = below <= 100
-    if not few:
-        assert found.report.strategy is Strategy.HNSW
-        assert found.report.estimated is not None
-        assert 0.5 * below < found.report.estimated < 2 * below
-    elif declared or found.report.strategy is Strategy.EXACT:
-        assert found.report.strategy is Strategy.EXACT
-        assert found.report.matching == below
-        assert not found.report.matching_capped
+    plan = SearchPlan(query, (IMAGE, TEXT, AUDIO), 20, filter=Range(("n",), lt=4))
+    assert_found(await shelf.search(plan), shelf.expected(plan, lambda n: n < 4))
 
 
-async def test_an_index_that_finds_too_few_says_so(indexed: Bench) -> None:
-    """Its walk ends after 20,000 rows, or here after all of them."""
-    plan = replace(HNSW, filter=f.Range(("n",), lt=5), limit=10)
-    found = await indexed.search(plan)
-    assert not found.complete
-    assert sorted(int(hit.item.id) for hit in found.hits) == [0, 1, 2, 3, 4]
+async def test_vectors_come_along_when_asked_for(shelf: Shelf, query: NDArray[np.float32]) -> None:
+    plan = SearchPlan(query, (TEXT,), 3, with_vectors=True)
+    for hit in await shelf.search(plan):
+        assert hit.vector is not None
+        assert_allclose(hit.vector, shelf.vectors[int(hit.item.id[1:])])
 
 
-async def test_a_cut_leaves_a_search_complete(indexed: Bench) -> None:
-    best = (await indexed.search(PLAN)).hits[2].similarity
-    for plan in (PLAN, HNSW):
-        found = await indexed.search(replace(plan, least_rank=best))
-        assert len(found.hits) == 3
-        assert found.complete
+async def test_nothing_asked_nothing_found(shelf: Shelf, query: NDArray[np.float32]) -> None:
+    assert await shelf.search(SearchPlan(query, (), 3)) == []
+    assert await shelf.search(SearchPlan(query, (TEXT,), 0)) == []
+    assert await shelf.search(SearchPlan(query, (Branch(None),), 3)) == []
 
 
-async def test_excluded_items_and_vectors_asked_for(indexed: Bench) -> None:
-    first, second = nearest(Metric.COSINE)[:2]
-    for plan in (PLAN, HNSW):
-        found = await indexed.search(
-            replace(plan, exclude_ids=(str(first),), with_vectors=True, limit=1)
-        )
-        assert [hit.item.id for hit in found.hits] == [str(second)]
-        vector = found.hits[0].vector
-        assert vector is not None
-        assert np.array_equal(vector, VECTORS[second].astype(np.float32))
-
-
-async def test_modalities_rank_together_by_their_scores(database: Database) -> None:
-    made = await bench(database, SpaceSpec("a-model", DIMENSIONS))
-    unit = VECTORS / np.linalg.norm(VECTORS.astype(np.float32), axis=1, keepdims=True)
-    await made.fill(unit, tuple(Modality))
-    slopes = {Modality.IMAGE: 1.0, Modality.TEXT: 9.0, Modality.AUDIO: 3.0}
-    branches = tuple(Branch(kind, slope, -slope / 4) for kind, slope in slopes.items())
-    plan = replace(PLAN, branches=branches, vector=QUERY / np.linalg.norm(QUERY))
-    exact = await made.ids(plan)
-    await made.index()
-    assert await made.ids(replace(plan, strategy=Strategy.HNSW, ef_search=400)) == exact
-    texts = await made.ids(replace(plan, branches=branches[1:2]))
-    kinds = tuple(Modality)
-    assert {kinds[n % 3] for n in texts} == {Modality.TEXT}
-
-
-async def test_a_search_with_an_old_view_of_the_collection_is_still_right(
-    raw: Bench, database: Database
-) -> None:
-    old = raw.collection
-    await raw.index()
-    await raw.declare()
-    plan = replace(PLAN, filter=f.Range(("n",), lt=700))
-    found = await SearchStore(database).search(old, plan)
-    expected = nearest(Metric.COSINE, np.arange(ROWS) < 700)[:10]
-    assert [int(hit.item.id) for hit in found.hits] == expected
-    await IndexStore(database).drop(raw.collection)
-    assert await raw.ids(HNSW) == nearest(Metric.COSINE)[:10]  # sorted by hand
-
-
-async def test_a_deleted_collection_never_answers(raw: Bench, database: Database) -> None:
-    await CollectionStore(database).delete("default", raw.collection.id)
-    with pytest.raises(NotFound):  # its tables are still there
-        await raw.search(PLAN)
-    await CollectionStore(database).drop_leftovers()
-    with pytest.raises(NotFound):
-        await raw.search(PLAN)
-
-
-async def test_a_replaced_space_never_answers(raw: Bench, database: Database) -> None:
-    copy = "INSERT INTO spaces (collection_key, name, dimensions, metric, precision) VALUES "
-    other = await database.pool.fetchval(
-        f"{copy} ($1, 'other', $2, 'cosine', 'float16') RETURNING key",
-        raw.collection.key,
-        DIMENSIONS,
-    )
-    await database.pool.execute(
-        "UPDATE collections SET current_space = $2 WHERE key = $1", raw.collection.key, other
-    )
-    with pytest.raises(NotFound):
-        await raw.search(PLAN)
-
-
-async def test_an_empty_collection_is_no_missing_one(database: Database) -> None:
-    made = await bench(database, SpaceSpec(None, DIMENSIONS))
-    found = await made.search(PLAN)
-    assert found.hits == []
-    assert found.report.rows == 0
-
-
-async def test_what_is_acknowledged_is_found_at_once(indexed: Bench, database: Database) -> None:
-    """Four writers put, move and delete while an index is there; each finds its own at once."""
+async def test_equals_are_ranked_by_age(database: Database) -> None:
+    collection = await a_collection(database)
+    vector = unit_vectors(1)[0]
     items = ItemStore(database)
-
-    async def write(writer: int) -> None:
-        random = np.random.default_rng(100 + writer)
-        for turn in range(15):
-            vector = (3 * random.normal(size=DIMENSIONS)).astype(np.float32)
-            name = f"w{writer}"
-            await items.put(indexed.collection, [NewItem(name, None, vector)])
-            for plan in (PLAN, replace(HNSW, ef_search=100)):
-                found = await indexed.search(replace(plan, vector=vector, limit=1))
-                assert found.hits[0].item.id == name, turn
-            await items.delete(indexed.collection, [name])
-            for plan in (PLAN, HNSW):
-                found = await indexed.search(replace(plan, vector=vector))
-                assert name not in {hit.item.id for hit in found.hits}
-
-    await asyncio.gather(*map(write, range(4)))
+    for name in "zebra":
+        await items.put(collection, [an_item(name, vector)])
+    plan = SearchPlan(vector, (Branch(Modality.TEXT),), 10)
+    hits = list((await SearchStore(database).search(collection, plan)).hits)
+    assert [hit.item.id for hit in hits] == list("zebra")
 
 
-async def test_indexes_are_made_as_the_collection_is_tuned(raw: Bench, database: Database) -> None:
-    indexes = IndexStore(database)
-    options = "SELECT reloptions FROM pg_class WHERE relname = $1"
-    name = f"vectors_s{raw.collection.space.key}_m0_hnsw"
-    await raw.index()
-    assert await database.pool.fetchval(options, name) == ["m=16", "ef_construction=64"]
-    await indexes.tune(raw.collection, SearchTuning(m=8, ef_construction=40, exact_rows=7))
-    await raw.refresh()
-    assert raw.collection.tuning == SearchTuning(m=8, ef_construction=40, exact_rows=7)
-    await raw.index()
-    assert await database.pool.fetchval(options, name) == ["m=8", "ef_construction=40"]
-    assert await raw.ids(HNSW) == nearest(Metric.COSINE)[:10]
+async def test_a_query_of_other_dimensions_is_invalid_input(shelf: Shelf) -> None:
+    for vector in (np.ones(3, np.float32), np.full(32, np.nan, np.float32)):
+        with pytest.raises(InvalidInput):
+            await shelf.search(SearchPlan(vector, (TEXT,), 3))
 
 
-async def test_one_process_builds_at_a_time_and_tells_how_far_it_is(
-    raw: Bench, database: Database
+@pytest.mark.parametrize("precision", list(VectorPrecision))
+@pytest.mark.parametrize("metric", list(Metric))
+@pytest.mark.parametrize("strategy", [Strategy.EXACT, Strategy.HNSW])
+async def test_raw_vectors_by_every_metric(
+    database: Database, metric: Metric, precision: VectorPrecision, strategy: Strategy
 ) -> None:
-    indexes = IndexStore(database)
-    assert await indexes.progress(raw.collection, raw.collection.space) is None
-    builds = [asyncio.create_task(indexes.build(raw.collection)) for _ in range(3)]
-    seen = set()
-    while not all(build.done() for build in builds):
-        progress = await indexes.progress(raw.collection, raw.collection.space)
-        seen.add(None if progress is None else progress.phase)
-        await asyncio.sleep(0)
-    assert sorted([await build for build in builds]) == [False, False, True]
-    assert any(phase and phase.startswith("building index") for phase in seen)
-
-
-async def test_spaces_that_no_index_can_serve(database: Database) -> None:
-    made = await bench(database, SpaceSpec(None, 4001))
-    assert not await IndexStore(database).build(made.collection)
-    flat = await CollectionStore(database).create(
-        "default", "flat", None, SpaceSpec(None, 8, Metric.EUCLIDEAN)
+    collection = await a_collection(database, SpaceSpec(None, 8, metric, precision))
+    rng = np.random.default_rng(5)
+    vectors = rng.standard_normal((200, 8)).astype(np.float32)
+    vectors[17] = 0
+    await ItemStore(database).put(
+        collection, [an_item(f"i{n}", vector, None) for n, vector in enumerate(vectors)]
     )
-    assert not await IndexStore(database).build(flat, kind=IndexKind.BINARY)
+    if strategy is not Strategy.EXACT:
+        assert await IndexStore(database).build(collection)
+    query = rng.standard_normal(8).astype(np.float32)
+    plan = SearchPlan(query, (Branch(None),), 30, strategy=strategy)
+    hits = list((await SearchStore(database).search(collection, plan)).hits)
+    dots = vectors @ query
+    norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
+    similarities = {
+        Metric.DOT: dots,
+        Metric.COSINE: np.divide(dots, norms, out=np.zeros_like(dots), where=norms > 0),
+        Metric.EUCLIDEAN: -np.linalg.norm(vectors - query, axis=1),
+        Metric.MANHATTAN: -np.abs(vectors - query).sum(axis=1),
+    }[metric]
+    best = np.sort(similarities)[::-1][:30]
+    tolerance = 1e-5 if precision is VectorPrecision.FLOAT32 else 2e-2
+    assert_allclose([hit.similarity for hit in hits], best, atol=tolerance)
+    assert_allclose([similarities[int(hit.item.id[1:])] for hit in hits], best, atol=tolerance)
+
+
+async def uses_index(shelf: Shelf, plan: SearchPlan) -> bool:
+    statement = SearchStatement(shelf.collection, plan)
+    rows = await shelf.database.pool.fetch("EXPLAIN " + statement.text, *statement.values)
+    return "_hnsw" in "\n".join(row[0] for row in rows)
+
+
+@pytest.fixture
+async def indexed(shelf: Shelf) -> Shelf:
+    await IndexStore(shelf.database).build(shelf.collection)
+    # A shelf as small as this is not worth an index to the planner, rightly.
+    name = shelf.database.url.split("/")[3].split("?")[0]
+    await shelf.database.pool.execute(f"ALTER DATABASE {name} SET enable_seqscan = off")
+    await shelf.database.pool.execute(f"ALTER DATABASE {name} SET enable_sort = off")
+    await shelf.database.pool.expire_connections()
+    return shelf
+
+
+async def test_hnsw_merges_modalities_like_exact(
+    indexed: Shelf, query: NDArray[np.float32]
+) -> None:
+    plan = SearchPlan(query, (IMAGE, TEXT, AUDIO), 20, offset=3, with_vectors=True)
+    plan = hnsw(replace(plan, exclude_ids=("i1", "i2"), least_rank=0.3))
+    assert await uses_index(indexed, plan)
+    assert_found(await indexed.search(plan), indexed.expected(plan, lambda n: n not in {1, 2}))
+
+
+@pytest.mark.parametrize("strategy", [Strategy.EXACT, Strategy.HNSW])
+async def test_hnsw_walks_on_until_enough_pass_the_filter(
+    indexed: Shelf, query: NDArray[np.float32], strategy: Strategy
+) -> None:
+    plan = SearchPlan(query, (IMAGE, TEXT), 10, filter=Equals(("ten",), 7), ef_search=1)
+    plan = replace(plan, strategy=strategy)
+    assert_found(await indexed.search(plan), indexed.expected(plan, lambda n: n % 10 == 7))
+
+
+async def test_ef_search_holds_for_one_statement(
+    indexed: Shelf, query: NDArray[np.float32]
+) -> None:
+    async def recall(ef_search: int) -> float:
+        found = 0
+        for seed in range(20):
+            vector = unit_vectors(1, 32, seed=1000 + seed)[0].astype(np.float16)
+            plan = hnsw(SearchPlan(vector.astype(np.float32), (IMAGE,), 5, ef_search=ef_search))
+            hits = {hit.item.id for hit in await indexed.search(plan)}
+            found += len(hits & {item_id for item_id, _ in indexed.expected(plan)})
+        return found / 100
+
+    assert await recall(1) < await recall(200)
+    assert await recall(200) >= 0.98
+    assert await indexed.database.pool.fetchval("SHOW hnsw.ef_search") == "40"
+
+
+async def test_plans_of_one_shape_share_their_statement(
+    shelf: Shelf, query: NDArray[np.float32]
+) -> None:
+    def text(plan: SearchPlan) -> str:
+        return SearchStatement(shelf.collection, plan).text
+
+    one = SearchPlan(
+        query, (Branch(Modality.IMAGE),), 10, filter=Equals(("a",), 1), exclude_ids=("a",)
+    )
+    other = SearchPlan(
+        -query, (Branch(Modality.TEXT),), 20, 5, filter=Equals(("b",), "x"), exclude_ids=("b", "c")
+    )
+    assert text(one) == text(other)

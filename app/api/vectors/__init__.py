@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar import Router
 
-from app.api.requests import refuse_unknown_parameters
+from app.api.requests import check_address
 from app.api.vectors.collections import CollectionController
 from app.api.vectors.items import ItemController
 from app.api.vectors.models import ModelController
@@ -17,5 +17,5 @@ def router() -> Router:
     return Router(
         path="/v1/vectors",
         route_handlers=[ModelController, CollectionController, ItemController, SearchController],
-        before_request=refuse_unknown_parameters,
+        before_request=check_address,
     )

@@ -1,0 +1,150 @@
+"""Text search over HTTP, and where its time goes: encoding, SQL and the rest.
+
+    python -m tests.bench.bench_text_search [--items 10000] [--queries 300]
+
+The baseline, measured in turn with the service in the same run, is the least that the work can
+cost: the text tower called directly, and the statement on a bare connection. The ratio tells what
+batching, planning, HTTP and JSON add.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import random
+import re
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+import asyncpg
+import httpx
+import numpy as np
+from pgvector.asyncpg import register_vector
+
+from app.encoders.registry import Registry
+from app.settings import ModelSettings
+from tests.servers.app import Service, running
+from tests.servers.postgres import throwaway
+
+if TYPE_CHECKING:
+    from app.encoders.registry import Model
+
+BATCH = 100
+SUBJECTS = "cat dog violin bridge rocket teapot river lantern tractor orchid chess whale"
+MANNERS = "red old tiny broken golden wet quiet wooden striped frozen famous lost"
+PLACES = ("on a beach", "in the kitchen", "under snow", "at night", "near a church", "at sea")
+
+
+def sentence(source: random.Random) -> str:
+    words = source.sample(MANNERS.split(), 2)
+    things = source.sample(SUBJECTS.split(), 2)
+    return f"a {words[0]} {things[0]} and a {words[1]} {things[1]} {source.choice(PLACES)}"
+
+
+def fill(api: httpx.Client, items: int) -> str:
+    path = f"/v1/vectors/collections/{create(api)}"
+    source = random.Random(1)
+    started = time.perf_counter()
+    for start in range(0, items, BATCH):
+        batch = [{"text": f"{sentence(source)}, {n}"} for n in range(start, start + BATCH)]
+        api.post(f"{path}/index", json={"items": batch}).raise_for_status()
+    print(f"indexed {items:,} texts at {items / (time.perf_counter() - started):,.0f}/s")
+    return path
+
+
+def create(api: httpx.Client) -> str:
+    answer = api.post("/v1/vectors/collections", json={"name": "bench"})
+    answer.raise_for_status()
+    name: str = answer.json()["id"]
+    return name
+
+
+class Bare:
+    """The least that a search can be: the tower, then one statement on one connection."""
+
+    def __init__(self, model: Model, connection: asyncpg.Connection, tables: list[str]) -> None:
+        self._model = model
+        self._connection = connection
+        self._query = (
+            "SELECT i.id, i.text, i.metadata, best.distance FROM (SELECT item_seq, "
+            f"embedding <#> $1 AS distance FROM {tables[0]} ORDER BY 2 LIMIT 10) AS best "
+            f"JOIN {tables[1]} AS i ON i.seq = best.item_seq ORDER BY best.distance"
+        )
+
+    async def search(self, text: str) -> tuple[float, float]:
+        """Return the seconds of encoding and of the statement."""
+        started = time.perf_counter()
+        towers = self._model.towers
+        (vector,) = towers.encode_texts(towers.tokenize([text]))
+        encoded = time.perf_counter()
+        await self._connection.fetch(self._query, vector.astype(np.float16))
+        return encoded - started, time.perf_counter() - encoded
+
+
+async def connect(url: str) -> tuple[asyncpg.Connection, list[str]]:
+    connection = await asyncpg.connect(url)
+    await register_vector(connection)
+    tables = await connection.fetch(
+        "SELECT tablename FROM pg_tables WHERE tablename ~ '^(vectors_s|items_c)[0-9]+$'"
+    )
+    return connection, sorted((row["tablename"] for row in tables), reverse=True)
+
+
+def timings(answer: httpx.Response) -> dict[str, float]:
+    answer.raise_for_status()
+    header = answer.headers["server-timing"]
+    return {name: float(ms) / 1000 for name, ms in re.findall(r"(\w+);dur=([\d.]+)", header)}
+
+
+async def measure(service: Service, url: str, path: str, queries: int) -> None:
+    source = random.Random(2)
+    texts = [sentence(source) for _ in range(queries)]
+    model = Registry(ModelSettings()).load(ModelSettings().default)
+    connection, tables = await connect(url)
+    bare = Bare(model, connection, tables)
+    served: list[tuple[float, float, float]] = []
+    least: list[tuple[float, float]] = []
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as api:
+        for text in itertools.chain(texts[:20], texts):  # the first warm both up
+            started = time.perf_counter()
+            answer = await api.post(f"{path}/search", json={"text": text})
+            total = time.perf_counter() - started
+            parts = timings(answer)
+            served.append((total, parts["encode"], parts["database"]))
+            least.append(await bare.search(text))
+    await connection.close()
+    report(served[20:], least[20:])
+
+
+def report(served: list[tuple[float, float, float]], least: list[tuple[float, float]]) -> None:
+    def row(name: str, seconds: list[float]) -> float:
+        ordered = sorted(seconds)
+        p50, p95 = statistics.median(ordered), ordered[int(len(ordered) * 0.95)]
+        print(f"{name:32} p50 {p50 * 1000:7.2f} ms   p95 {p95 * 1000:7.2f} ms")
+        return p50
+
+    total = row("service, whole request", [entry[0] for entry in served])
+    row("  of which encoding", [entry[1] for entry in served])
+    row("  of which SQL", [entry[2] for entry in served])
+    row("  of which the rest", [entry[0] - entry[1] - entry[2] for entry in served])
+    baseline = row("baseline, tower and statement", [sum(entry) for entry in least])
+    row("  of which encoding", [entry[0] for entry in least])
+    row("  of which SQL", [entry[1] for entry in least])
+    print(f"ratio, service to baseline: {total / baseline:.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--items", type=int, default=10_000)
+    parser.add_argument("--queries", type=int, default=300)
+    options = parser.parse_args()
+    with throwaway() as url, running({"OMNIVEC_DATABASE_URL": url}) as service:
+        with httpx.Client(base_url=service.url, timeout=120) as api:
+            path = fill(api, options.items)
+        asyncio.run(measure(service, url, path, options.queries))
+
+
+if __name__ == "__main__":
+    main()
