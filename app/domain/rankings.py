@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -99,15 +100,43 @@ class ByVector:
     curves: Mapping[Modality, Curve] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TextFields:
-    """The text that full-text search reads: the item's own and that of metadata fields.
+class Language(StrEnum):
+    """Text search configurations that every Postgres has, each at a place of its own for good.
 
-    `language` names a text search configuration of Postgres.
+    `simple` takes words as they are, the others stem them.
     """
 
+    SIMPLE = "simple"
+    ARABIC = "arabic"
+    DANISH = "danish"
+    DUTCH = "dutch"
+    ENGLISH = "english"
+    FINNISH = "finnish"
+    FRENCH = "french"
+    GERMAN = "german"
+    GREEK = "greek"
+    HUNGARIAN = "hungarian"
+    INDONESIAN = "indonesian"
+    IRISH = "irish"
+    ITALIAN = "italian"
+    LITHUANIAN = "lithuanian"
+    NEPALI = "nepali"
+    NORWEGIAN = "norwegian"
+    PORTUGUESE = "portuguese"
+    ROMANIAN = "romanian"
+    RUSSIAN = "russian"
+    SPANISH = "spanish"
+    SWEDISH = "swedish"
+    TAMIL = "tamil"
+    TURKISH = "turkish"
+
+
+@dataclass(frozen=True, slots=True)
+class TextFields:
+    """The text that full-text search reads: the item's own and that of metadata fields."""
+
     paths: tuple[Path, ...] = ()
-    language: str = "simple"
+    language: Language = Language.SIMPLE
 
 
 @dataclass(frozen=True, slots=True)

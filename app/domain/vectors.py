@@ -99,6 +99,15 @@ def similarities(
     return sums
 
 
+def pairwise(metric: Metric, vectors: Sequence[Vector]) -> NDArray[np.float64]:
+    """Return how near each vector is to each: float64 [n, n], Euclidean distances squared."""
+    if any(isinstance(vector, SparseVector) or vector.ndim == 2 for vector in vectors):
+        rows = [similarities(metric, vector, vectors, squared=True) for vector in vectors]
+        return np.stack(rows)
+    matrix = np.stack(_dense(vectors))
+    return _compare(metric, matrix, matrix, squared=True)
+
+
 def _compare(
     metric: Metric, rows: NDArray[np.float32], columns: NDArray[np.float32], *, squared: bool
 ) -> NDArray[np.float64]:
@@ -110,10 +119,13 @@ def _compare(
             compared = a @ b.T
         case "manhattan":
             compared = -np.stack([np.abs(b - row).sum(axis=1) for row in a])
+        case _ if len(a) > 1:  # by products, and so a little less exactly
+            lengths = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)
+            compared = -np.maximum(lengths - 2 * a @ b.T, 0)
         case _:
-            compared = -np.stack([np.square(b - row).sum(axis=1) for row in a])
-            if not squared:
-                compared = -np.sqrt(-compared)
+            compared = -np.square(b - a).sum(axis=1)[None]
+    if metric.value == "euclidean" and not squared:
+        compared = -np.sqrt(-compared)
     return np.asarray(compared, dtype=np.float64)
 
 

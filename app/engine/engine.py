@@ -24,6 +24,7 @@ from app.engine.querying import Querier
 from app.engine.recent import RecentCollections
 from app.engine.refining import Refiner
 from app.engine.searching import Searcher
+from app.engine.words import WordIndexer
 from app.errors import NotFound, OmnivecError, Unavailable
 from app.media.decoder_pool import Decoders
 from app.media.fetch import Fetcher
@@ -40,6 +41,7 @@ from app.store.rankings import RankingStore
 from app.store.search import SearchStore
 from app.store.spaces import SpaceStore
 from app.store.vectors import VectorStore
+from app.store.words import WordIndexStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -74,14 +76,14 @@ class Engine:
         inputs = InputEncoder(settings.media, fetcher, self._decoders, self.encoders)
         self._indexer = Indexer(settings.media, inputs, self.media, self._items, outbox)
         vectors, rankings = VectorStore(database), RankingStore(database)
-        facets = FacetStore(database)
+        facets, words = FacetStore(database), WordIndexer(WordIndexStore(database))
         nearest = NearestSearcher(settings.search, SearchStore(database))
         self._searcher = Searcher(
             self.encoders,
             Aimer(inputs, self._items),
-            Refiner(nearest, rankings, facets, vectors),
+            Refiner(nearest, rankings, facets, vectors, words),
         )
-        querier = Querier(self._collections, rankings, vectors, nearest)
+        querier = Querier(self._collections, rankings, vectors, nearest, words)
         gatherer = Gatherer(querier, facets, rankings, vectors)
         self.points = Points(self._collections, querier, gatherer, SpaceStore(database), vectors)
         indexes, fields = IndexStore(database), FieldIndexStore(database)
@@ -96,6 +98,7 @@ class Engine:
         stack.push_async_callback(fetcher.aclose)
         stack.push_async_callback(self._decoders.close)
         stack.push_async_callback(self.encoders.close)
+        stack.push_async_callback(words.close)
         stack.push_async_callback(self._housekeeper.close)
 
     @classmethod

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app.domain.collections import Metric
 from app.domain.grouping import full, grouped
 from app.domain.queries import (
     MAX_GROUP_SIZE,
@@ -18,14 +20,17 @@ from app.domain.queries import (
     Nearest,
 )
 from app.domain.rankings import AtRandom, ByVector, Ranking, Scope
-from app.domain.vectors import similarities
+from app.domain.vectors import pairwise
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from app.domain.collections import Collection
     from app.domain.filters import Path
     from app.domain.queries import GroupQuery, MatrixQuery, PointQuery
     from app.domain.rankings import FacetCount, Group
+    from app.domain.vectors import Vector
     from app.engine.querying import Querier
     from app.store.facets import FacetStore
     from app.store.rankings import RankingStore
@@ -36,6 +41,8 @@ if TYPE_CHECKING:
 # that these do not fill the groups.
 FIRST_DEPTH = 4
 DEEPER = 8
+# Items that are grouped all at once: looking at the best first would not be faster.
+FEW = 1_000
 
 
 class Gatherer:
@@ -79,8 +86,10 @@ class Gatherer:
         ranking = await self._querier.ranking(collection, inner)
         if not isinstance(ranking.by, ByVector):
             return await self._group_results(collection, query)
-        if not inner.exact and (groups := await self._group_nearest(collection, query, ranking)):
-            return groups
+        if collection.item_count > FEW:
+            groups = await self._group_nearest(collection, query, ranking)
+            if groups is not None:
+                return groups
         return await self._facets.group(
             collection,
             ranking.by,
@@ -99,21 +108,23 @@ class Gatherer:
         [sampled] = await self._rankings.rank(collection, [ranking])
         vectors = await self._vectors.get(collection, space, [hit.item.id for hit in sampled])
         ids = sorted(vectors)
-        stored = [vectors[name] for name in ids]
-        rows = []
-        for place, vector in enumerate(stored):
-            scores = similarities(space.spec.metric, vector, stored)
-            order = [other for other in np.argsort(-scores, kind="stable") if other != place]
-            rows.append(tuple((int(o), float(scores[o])) for o in order[: query.limit]))
-        return Matrix(tuple(ids), tuple(rows))
+        rows = await asyncio.to_thread(
+            _nearest_each, space.spec.metric, [vectors[name] for name in ids], query.limit
+        )
+        return Matrix(tuple(ids), rows)
 
     async def _group_nearest(
         self, collection: Collection, query: GroupQuery, ranking: Ranking
     ) -> list[Group] | None:
-        """Group what the index finds; None where more could be found."""
+        """Group the best; None where more could be found."""
         depth = min(MAX_LIMIT, FIRST_DEPTH * query.limit * query.size)
-        found = await self._querier.approximate(collection, replace(ranking, limit=depth, offset=0))
-        groups = grouped(found or (), query.path, limit=query.limit, size=query.size)
+        best = replace(ranking, limit=depth, offset=0)
+        found = None
+        if not query.query.exact:
+            found = await self._querier.approximate(collection, best)
+        if found is None:
+            [found] = await self._rankings.rank(collection, [best])
+        groups = grouped(found, query.path, limit=query.limit, size=query.size)
         return groups if full(groups, limit=query.limit, size=query.size) else None
 
     async def _group_results(self, collection: Collection, query: GroupQuery) -> list[Group]:
@@ -148,4 +159,22 @@ def _deepened(query: PointQuery, depth: int) -> PointQuery:
         limit=max(query.limit, depth),
         offset=0,
         prefetch=tuple(_deepened(inner, depth) for inner in query.prefetch),
+    )
+
+
+def _nearest_each(
+    metric: Metric, vectors: Sequence[Vector], limit: int
+) -> tuple[tuple[tuple[int, float], ...], ...]:
+    """For each vector the nearest others, as (place, score)."""
+    if not vectors:
+        return ()
+    scores = pairwise(metric, vectors)
+    np.fill_diagonal(scores, -np.inf)
+    if metric is Metric.EUCLIDEAN:
+        scores = -np.sqrt(-scores)
+    kept = min(limit, len(vectors) - 1)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
+    return tuple(
+        tuple((int(other), float(scores[place, other])) for other in others)
+        for place, others in enumerate(order)
     )

@@ -15,10 +15,12 @@ from app.domain.search import Branch, Strategy
 from app.engine.planner import Wish, plan_search
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from app.domain.collections import Collection
     from app.domain.filters import Filter
     from app.domain.rankings import Ranking, Scope
-    from app.domain.search import Found
+    from app.domain.search import Found, SearchPlan
     from app.settings import SearchSettings
     from app.store.search import SearchStore
 
@@ -38,21 +40,38 @@ class NearestSearcher:
         seconds = found.report.seconds + again.report.seconds
         return replace(again, report=replace(again.report, fallback=True, seconds=seconds))
 
-    async def search(self, collection: Collection, ranking: Ranking) -> list[Ranked] | None:
-        """Return what the index finds, or None where every score is to be computed."""
-        wish = _wish(collection, ranking)
-        if wish is None:
-            return None
-        plan = plan_search(collection, wish, self._settings)
-        if plan.strategy is Strategy.EXACT:
-            return None
-        found = await self.find(collection, wish)
-        ranks = {branch.modality: branch for branch in wish.branches}
-        hits = []
-        for hit in found.hits:
-            branch = ranks.get(hit.item.modality) or wish.branches[0]
-            hits.append(Ranked(hit.item, branch.slope * hit.similarity + branch.intercept))
-        return hits
+    async def search(
+        self, collection: Collection, rankings: Sequence[Ranking]
+    ) -> list[list[Ranked] | None]:
+        """Run the rankings that an index serves, in one round trip.
+
+        None stands for those of which every score is to be computed: because no index serves
+        them, or because it found too few.
+        """
+        wishes = [_wish(collection, ranking) for ranking in rankings]
+        plans: dict[int, SearchPlan] = {}
+        for place, wish in enumerate(wishes):
+            if wish is None:
+                continue
+            plan = plan_search(collection, wish, self._settings)
+            if plan.strategy is not Strategy.EXACT:
+                plans[place] = plan
+        results: list[list[Ranked] | None] = [None] * len(rankings)
+        if plans:
+            answers = await self._rows.search_all(collection, list(plans.values()))
+            for (place, plan), found in zip(plans.items(), answers, strict=True):
+                if found.complete:
+                    results[place] = _ranked(found, plan)
+        return results
+
+
+def _ranked(found: Found, plan: SearchPlan) -> list[Ranked]:
+    ranks = {branch.modality: branch for branch in plan.branches}
+    hits = []
+    for hit in found.hits:
+        branch = ranks.get(hit.item.modality) or plan.branches[0]
+        hits.append(Ranked(hit.item, branch.slope * hit.similarity + branch.intercept))
+    return hits
 
 
 def _wish(collection: Collection, ranking: Ranking) -> Wish | None:

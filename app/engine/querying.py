@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from app.domain import fusion
 from app.domain.filters import And
@@ -22,8 +21,8 @@ from app.domain.queries import (
     Nearest,
     PointQuery,
 )
-from app.domain.rankings import ByVector, NearestTo, Ranked, Ranking, Scope
-from app.domain.vectors import similarities
+from app.domain.rankings import ByText, ByVector, NearestTo, Ranked, Ranking, Scope
+from app.domain.vectors import pairwise, similarities
 from app.engine.examples import Examples, named_items
 from app.errors import InvalidInput
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from app.domain.filters import Filter
     from app.domain.queries import Diversity
     from app.engine.nearest import NearestSearcher
+    from app.engine.words import WordIndexer
     from app.store.collections import CollectionStore
     from app.store.rankings import RankingStore
     from app.store.vectors import VectorStore
@@ -51,11 +51,13 @@ class Querier:
         rankings: RankingStore,
         vectors: VectorStore,
         nearest: NearestSearcher,
+        words: WordIndexer,
     ) -> None:
         self._collections = collections
         self._rankings = rankings
         self._vectors = vectors
         self._nearest = nearest
+        self._words = words
 
     async def query(
         self, collection: Collection, queries: Sequence[PointQuery]
@@ -84,7 +86,8 @@ class Querier:
 
     async def approximate(self, collection: Collection, ranking: Ranking) -> list[Ranked] | None:
         """Run a ranking by an index; None where none serves it."""
-        return await self._nearest.search(collection, ranking)
+        [found] = await self._nearest.search(collection, [ranking])
+        return found
 
     async def _run(
         self, collection: Collection, queries: Sequence[PointQuery], examples: Examples
@@ -128,10 +131,12 @@ class Querier:
         self, collection: Collection, rankings: Sequence[Ranking], exact: Sequence[bool]
     ) -> list[list[Ranked]]:
         """Run the rankings: by an index where that is faster, else all in one statement."""
-        results: list[list[Ranked] | None] = []
-        for ranking, only_exact in zip(rankings, exact, strict=True):
-            found = None if only_exact else await self._nearest.search(collection, ranking)
-            results.append(found)
+        for ranking in rankings:
+            if isinstance(ranking.by, ByText):
+                self._words.consider(collection, ranking.by.fields.language)
+        served = [r for r, only_exact in zip(rankings, exact, strict=True) if not only_exact]
+        answers = iter(await self._nearest.search(collection, served))
+        results = [None if only_exact else next(answers) for only_exact in exact]
         rest = [ranking for ranking, found in zip(rankings, results, strict=True) if found is None]
         computed = iter(await self._rankings.rank(collection, rest))
         return [next(computed) if found is None else found for found in results]
@@ -153,11 +158,14 @@ class Querier:
         if not found:
             return []
         stored = [vectors[hit.item.id] for hit in found]
-        metric = space.spec.metric
-        relevance = similarities(metric, ranking.by.score.vector, stored, squared=True)
-        likeness = np.stack([similarities(metric, one, stored, squared=True) for one in stored])
+        metric, probe = space.spec.metric, ranking.by.score.vector
         wanted = query.offset + query.limit
-        chosen = fusion.diverse(relevance, likeness, diversity.weight, wanted)
+
+        def choose() -> list[int]:
+            relevance = similarities(metric, probe, stored, squared=True)
+            return fusion.diverse(relevance, pairwise(metric, stored), diversity.weight, wanted)
+
+        chosen = await asyncio.to_thread(choose)
         return [found[place] for place in chosen][query.offset :]
 
     async def _examples(self, collection: Collection, queries: Sequence[PointQuery]) -> Examples:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.domain import fusion
-from app.domain.collections import IndexState
 from app.domain.grouping import full, grouped
 from app.domain.items import Hit
 from app.domain.queries import MAX_CANDIDATES, MAX_LIMIT
 from app.domain.rankings import ByText, ByVector, Curve, NearestTo, Ranked, Ranking, Scope
 from app.domain.requests import TextInput
 from app.domain.search import SearchReport, Strategy
+from app.engine.gathering import FEW
 from app.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from app.domain.requests import GroupBy, SearchQuery
     from app.engine.nearest import NearestSearcher
     from app.engine.planner import Wish
+    from app.engine.words import WordIndexer
     from app.store.facets import FacetStore
     from app.store.rankings import RankingStore
     from app.store.vectors import VectorStore
@@ -56,11 +57,13 @@ class Refiner:
         rankings: RankingStore,
         facets: FacetStore,
         vectors: VectorStore,
+        words: WordIndexer,
     ) -> None:
         self._nearest = nearest
         self._rankings = rankings
         self._facets = facets
         self._vectors = vectors
+        self._words = words
 
     async def refine(self, collection: Collection, query: SearchQuery, wish: Wish) -> Refined:
         """Answer a search that `check_refinement` has passed.
@@ -102,6 +105,7 @@ class Refiner:
             found = await self._nearest.find(collection, deep)
             return Refined(found.hits, found.report)
         by = ByText(query.hybrid.text or _texts(query), query.hybrid.fields)
+        self._words.consider(collection, by.fields.language)
         words = Ranking(by, depth, scope=_scope(wish))
         found, [worded] = await asyncio.gather(
             self._nearest.find(collection, deep), self._rankings.rank(collection, [words])
@@ -135,7 +139,11 @@ class Refiner:
         )
         matrix = np.stack([np.asarray(stored[hit.item.id]) for hit in hits]).astype(np.float64)
         wanted = query.offset + query.top_k
-        chosen = fusion.diverse(relevance, matrix @ matrix.T, diversity.weight, wanted)
+
+        def choose() -> list[int]:
+            return fusion.diverse(relevance, matrix @ matrix.T, diversity.weight, wanted)
+
+        chosen = await asyncio.to_thread(choose)
         return replace(best, hits=[hits[place] for place in chosen])
 
     async def _groups(
@@ -147,8 +155,8 @@ class Refiner:
         """
         limit, size = query.offset + query.top_k, group_by.size
         best = Refined([], SearchReport(Strategy.EXACT, collection.item_count))
-        indexed = collection.space.index_state is IndexState.READY and not query.exact
-        if query.hybrid is not None or indexed:
+        many = collection.item_count > FEW
+        if query.hybrid is not None or many:
             depth = min(MAX_LIMIT, CANDIDATES_EACH * limit * size)
             best = await self._candidates(collection, query, wish, depth)
         ranked = [Ranked(hit.item, hit.similarity) for hit in best.hits]
@@ -160,7 +168,8 @@ class Refiner:
                 collection, by, _scope(wish), group_by.path, limit=limit, size=size
             )
             found = [(each.value, [_hit(hit, wish) for hit in each.hits]) for each in groups]
-            report = replace(best.report, strategy=Strategy.EXACT, fallback=indexed)
+            walked = best.report.strategy is not Strategy.EXACT
+            report = replace(best.report, strategy=Strategy.EXACT, fallback=walked)
             best = replace(best, report=report)
         found = found[query.offset :]
         return replace(best, hits=[hits[0] for _, hits in found], groups=found)

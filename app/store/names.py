@@ -30,6 +30,10 @@ def field_index(collection_key: int, field_key: int, number: int) -> str:
     return quoted("items_c", collection_key, f"_f{int(field_key)}_{int(number)}")
 
 
+def words_index(collection_key: int, language: int) -> str:
+    return quoted("items_c", collection_key, f"_w{int(language)}")
+
+
 def forget_trigger(space_key: int) -> str:
     return quoted("forget_vectors_s", space_key)
 
@@ -48,5 +52,5 @@ MIGRATION_LOCK = 3 << 48
 
 
 def fields_lock(collection_key: int) -> int:
-    """Whoever builds or drops field indexes of a collection: one at a time."""
+    """Whoever builds or drops indexes on a collection's items: one at a time."""
     return (4 << 48) + collection_key

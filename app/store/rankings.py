@@ -12,12 +12,13 @@ from app.store.filters import compile_filter, item_scope
 from app.store.names import items_table, vectors_table
 from app.store.rows import CODES, ITEM_COLUMNS, MODALITIES, item_from
 from app.store.scores import ScoreExpression
+from app.store.words import words_query
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.domain.collections import Collection
-    from app.domain.rankings import Ranking, Scope, TextFields
+    from app.domain.rankings import Ranking, Scope
     from app.store.database import Database
 
 MICROSECONDS = 1_000_000
@@ -71,7 +72,8 @@ def ranking_query(collection: Collection, ranking: Ranking, parameters: Paramete
                 "ORDER BY score DESC, item_seq"
             )
         case ByText(least=least) as by:
-            ranked = _text_query(collection, by, ranking.scope, parameters)
+            conditions = item_conditions(collection, ranking.scope, parameters)
+            ranked = words_query(collection, by, conditions, parameters)
             cut = "" if least is None else f"WHERE score >= {parameters.bind(least)}::float8 "
             return (
                 f"SELECT item_seq, score, NULL::float8 AS order_value FROM ({ranked}) AS ranked "
@@ -149,16 +151,6 @@ def item_conditions(collection: Collection, scope: Scope, parameters: Parameters
     return conditions
 
 
-def document(fields: TextFields, parameters: Parameters, row: str = "i") -> str:
-    """Return the tsvector of an item's text and of the chosen fields' strings."""
-    language = f"{parameters.bind(fields.language)}::text::regconfig"
-    parts = [f"to_tsvector({language}, coalesce({row}.text, ''))"]
-    for path in fields.paths:
-        values = f"jsonb_path_query_array({row}.metadata, {parameters.bind_path(path)})"
-        parts.append(f"to_tsvector({language}, coalesce({values}, '[]'))")
-    return f"({' || '.join(parts)})"
-
-
 def _chosen(collection: Collection, scope: Scope, parameters: Parameters) -> list[str]:
     conditions = []
     if scope.filter is not None:
@@ -177,26 +169,6 @@ def _plain(items: str, where: Sequence[str]) -> str:
     return (
         "SELECT i.seq AS item_seq, 0::float8 AS score, NULL::float8 AS order_value "
         f"FROM {items} AS i{where_clause(where)}"
-    )
-
-
-def _text_query(collection: Collection, by: ByText, scope: Scope, parameters: Parameters) -> str:
-    """Any word matches; those with more of them, and nearer to each other, rank higher.
-
-    `plainto_tsquery` joins the words by AND, which its text form lets us turn into OR.
-    """
-    language = f"{parameters.bind(by.fields.language)}::text::regconfig"
-    words = f"plainto_tsquery({language}, {parameters.bind(by.text)})"
-    query = f"replace({words}::text, ' & ', ' | ')::tsquery"
-    where = ["document @@ query"]
-    source = (
-        f"SELECT i.seq AS item_seq, {document(by.fields, parameters)} AS document "
-        f"FROM {items_table(collection.key)} AS i"
-        f"{where_clause(item_conditions(collection, scope, parameters))} OFFSET 0"
-    )
-    return (
-        "SELECT item_seq, ts_rank(document, query)::float8 AS score "
-        f"FROM ({source}) AS documents, (SELECT {query} AS query) AS asked{where_clause(where)}"
     )
 
 

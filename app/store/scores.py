@@ -13,6 +13,7 @@ from app.domain.rankings import (
     SumScores,
     VectorScore,
 )
+from app.store.metrics import distance_operator, similarity_of
 from app.store.names import vectors_table
 
 if TYPE_CHECKING:
@@ -22,21 +23,9 @@ if TYPE_CHECKING:
     from app.domain.vectors import Vector
     from app.store.binding import Parameters
 
-OPERATORS = {
-    Metric.COSINE: "<=>",
-    Metric.DOT: "<#>",
-    Metric.EUCLIDEAN: "<->",
-    Metric.MANHATTAN: "<+>",
-}
-
 # The least float32 above 0 by which 1 can be raised; Qdrant's context score subtracts it, so that
 # a tie counts as lost.
 EPSILON = "1.1920929e-7::float8"
-
-
-def distance_operator(space: Space) -> str:
-    """Vectors of a model have unit length: their cosine is the cheaper dot product."""
-    return "<#>" if space.spec.model_id is not None else OPERATORS[space.spec.metric]
 
 
 class ScoreExpression:
@@ -99,13 +88,10 @@ class ScoreExpression:
     def _negated(self, embedding: str, query: str, *, squared: bool) -> str:
         if self._space.spec.kind is SpaceKind.SPARSE:
             return f"-({embedding} <#> {query})"
-        operator = distance_operator(self._space)
-        distance = f"({embedding} {operator} {query})"
-        if operator == "<=>":  # not a number for a vector of zeros
-            return f"coalesce(nullif(1 - {distance}, 'NaN'), 0)"
+        operator = distance_operator(self._space.spec)
         if operator == "<->" and squared:
-            return f"-({distance} ^ 2)"
-        return f"-{distance}"
+            return f"-(({embedding} <-> {query}) ^ 2)"
+        return similarity_of(operator, embedding, query)
 
     def _max_sim(self, queries: str, *, squared: bool) -> str:
         """For each of the query's vectors the nearest of the item's, summed.

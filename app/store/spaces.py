@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 INLINE_BYTES = 8000
 BYTES_PER_NUMBER = {VectorPrecision.FLOAT16: 2, VectorPrecision.FLOAT32: 4}
 MAX_SPACES = 64
+LOCK_TIMEOUT = "3s"
 
 _INSERT = """
 INSERT INTO spaces (collection_key, name, kind, model_id, dimensions, metric, precision)
@@ -118,5 +119,10 @@ def _forgetting(collection_key: int, space_key: int) -> str:
 
 
 async def _lock(connection: Any, collection: Collection) -> None:
-    """Wait for the collection's writers, and keep them out: their statements name its tables."""
+    """Wait for the collection's writers, and keep them out: their statements name its tables.
+
+    An index that is being built is not waited for long, or no writer would get by: Unavailable
+    then asks to try again.
+    """
     await connection.execute("SELECT pg_advisory_xact_lock($1)", collection_lock(collection.key))
+    await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")

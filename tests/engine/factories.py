@@ -13,6 +13,7 @@ from app.domain.items import NewItem
 from app.engine.gathering import Gatherer
 from app.engine.nearest import NearestSearcher
 from app.engine.querying import Querier
+from app.engine.words import WordIndexer
 from app.settings import SearchSettings
 from app.store.collections import CollectionStore
 from app.store.facets import FacetStore
@@ -20,6 +21,7 @@ from app.store.items import ItemStore
 from app.store.rankings import RankingStore
 from app.store.search import SearchStore
 from app.store.vectors import VectorStore
+from app.store.words import WordIndexStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,6 +78,7 @@ def a_querier(database: Database, settings: SearchSettings | None = None) -> Que
         RankingStore(database),
         VectorStore(database),
         NearestSearcher(settings or SearchSettings(), SearchStore(database)),
+        WordIndexer(WordIndexStore(database)),
     )
 
 

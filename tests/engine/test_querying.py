@@ -27,12 +27,15 @@ from app.domain.queries import (
     VectorOf,
     Words,
 )
-from app.domain.rankings import Scope, TextFields
+from app.domain.rankings import ByText, Language, Scope, TextFields
+from app.engine.words import WordIndexer
 from app.errors import InvalidInput, NotFound
 from app.settings import SearchSettings
+from app.store.binding import Parameters
 from app.store.collections import CollectionStore
 from app.store.facets import FacetStore
 from app.store.indexes import IndexStore
+from app.store.words import WordIndexStore, words_query
 from tests.engine.factories import (
     a_collection,
     a_gatherer,
@@ -111,7 +114,7 @@ async def test_words_are_found_in_texts_and_in_chosen_fields(database: Database)
     assert await ask(database, collection, Words("red apple")) == ["a", "b"]
     fields = TextFields((("title",), ("tags",)))
     assert set(await ask(database, collection, Words("red apple", fields))) == {"a", "b", "e"}
-    english = TextFields((("title",),), "english")
+    english = TextFields((("title",),), Language.ENGLISH)
     assert set(await ask(database, collection, Words("apples", english))) == {"a", "e"}
     assert await ask(database, collection, Words("!? &|(")) == []
     assert await ask(database, collection, Words("it's 'quoted' \\ \"red\"")) == ["b", "a"]
@@ -321,3 +324,41 @@ async def test_an_index_answers_the_same_as_all_the_scores(
     assert [(g.value, ids(list(g.hits))) for g in by_index] == [
         (g.value, ids(list(g.hits))) for g in exactly
     ]
+
+
+async def test_the_words_of_many_texts_get_an_index(database: Database) -> None:
+    collection = await a_collection(database, raw(dimensions=1))
+    names = [f"{n:04}" for n in range(5_000)]
+    ones = dict.fromkeys(names, np.ones(1, dtype=np.float32))
+    texts = {name: f"words of {name} {'rare' if name == '0077' else 'common'}" for name in names}
+    await put(database, collection, ones, texts=texts)
+    collection = await reloaded(database, collection)
+    querier = a_querier(database)
+    query = PointQuery(Words("0123 rare"))
+    [before] = await querier.query(collection, [query])
+    for language in (Language.SIMPLE, Language.ENGLISH):
+        task = querier._words.consider(collection, language)
+        assert task is not None
+        await task
+        assert querier._words.consider(collection, language) is task
+    await database.pool.execute(f"ANALYZE items_c{collection.key}")
+    [after] = await querier.query(collection, [query])
+    assert ids(after) == ids(before) == ["0077", "0123"]
+    parameters = Parameters()
+    statement = words_query(collection, ByText("rare", TextFields()), [], parameters)
+    plan = await database.pool.fetch(f"EXPLAIN {statement}", *parameters.values)
+    assert any(f"items_c{collection.key}_w0" in line[0] for line in plan)
+    await querier._words.close()
+
+
+async def test_few_texts_get_no_index_and_a_deleted_collection_none(database: Database) -> None:
+    collection = await on_axes(database)
+    words = WordIndexer(WordIndexStore(database))
+    assert words.consider(collection, Language.SIMPLE) is None
+    store = CollectionStore(database)
+    await store.delete("default", collection.id)
+    await store.drop_leftovers()
+    task = words.consider(replace(collection, item_count=10_000), Language.SIMPLE)
+    assert task is not None
+    await task
+    await words.close()

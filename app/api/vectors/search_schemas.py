@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.api.vectors.schemas import ContentType, ContentUrl, InputFields, Metadata, Usage
 from app.domain.modality import Modality
+from app.domain.rankings import Language
 
 MAX_TOP_K = 100
 MAX_OFFSET = 1_000
@@ -24,32 +25,6 @@ Field = Annotated[
     ),
 ]
 Share = Annotated[float, Meta(ge=0, le=1)]
-# Text search configurations that Postgres has by itself.
-Language = Literal[
-    "simple",
-    "arabic",
-    "danish",
-    "dutch",
-    "english",
-    "finnish",
-    "french",
-    "german",
-    "greek",
-    "hungarian",
-    "indonesian",
-    "irish",
-    "italian",
-    "lithuanian",
-    "nepali",
-    "norwegian",
-    "portuguese",
-    "romanian",
-    "russian",
-    "spanish",
-    "swedish",
-    "tamil",
-    "turkish",
-]
 
 
 class ExampleItems(Struct, forbid_unknown_fields=True):
@@ -84,7 +59,7 @@ class HybridOptions(Struct, forbid_unknown_fields=True):
     ] = []
     language: Annotated[
         Language, Meta(description="`simple` takes words as they are; the others stem them.")
-    ] = "simple"
+    ] = Language.SIMPLE
 
 
 class FacetOptions(Struct, forbid_unknown_fields=True):
@@ -162,18 +137,23 @@ class SearchRequest(InputFields, forbid_unknown_fields=True):
         bool | HybridOptions,
         Meta(
             description="Rank by the words of the items as well: the ranks by vector and by words "
-            "are fused. The `score` stays that of the vectors. An addition."
+            "are fused. The `score` stays that of the vectors. An addition.",
+            examples=[True, {"weight": 0.3, "fields": ["title"], "language": "english"}],
         ),
     ] = False
     diversity: Annotated[
         Share | DiversityOptions | None,
-        Meta(description="Pass over what is like a better result. An addition."),
+        Meta(
+            description="Pass over what is like a better result. An addition.",
+            examples=[0.5, {"weight": 0.7, "candidates": 200}],
+        ),
     ] = None
     group_by: Annotated[
         Field | GroupOptions | None,
         Meta(
             description="The best `top_k` groups by a field, with their best results in `groups`; "
-            "`results` then holds the best of each. An addition."
+            "`results` then holds the best of each. An addition.",
+            examples=["category", {"field": "category", "size": 5}],
         ),
     ] = None
     facets: Annotated[
@@ -182,6 +162,7 @@ class SearchRequest(InputFields, forbid_unknown_fields=True):
             max_length=16,
             description="Fields whose values to count, over all items that pass `filter` and "
             "`content_types`. An addition.",
+            examples=[["category", {"field": "brand", "limit": 20}]],
         ),
     ] = []
     explain: Annotated[bool, Meta(description="Tell how it was answered. An addition.")] = False
