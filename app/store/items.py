@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from app.domain.modality import Modality
     from app.store.database import Database
 
+FIRST_BEYOND_HALF = 65_520.0  # rounds to infinity in half precision
 FEW = 100  # items that are written by one statement, without a staging table
 
 _DELETE = """
@@ -179,13 +180,13 @@ def _embeddings(collection: Collection, items: Sequence[NewItem]) -> list[HalfVe
                 (), f"item {item.id!r}: a vector of {dimensions} numbers is needed"
             )
     matrix = np.stack([item.vector for item in items])
-    if VECTOR_TYPES[collection.space.spec.precision] == "halfvec":
-        with np.errstate(over="ignore"):
-            matrix = matrix.astype(np.float16)
-    if not np.isfinite(matrix).all():
+    halves = VECTOR_TYPES[collection.space.spec.precision] == "halfvec"
+    bound = FIRST_BEYOND_HALF if halves else np.inf
+    if not (-bound < matrix.min() and matrix.max() < bound):  # nor for NaN, which both pass on
         raise InvalidInput.at((), "a vector holds a number that is not finite or too large")
-    wrap = HalfVector if matrix.dtype == np.float16 else Vector
-    return [wrap(row) for row in matrix]  # a bare array would be taken for a nested one
+    if halves:
+        return [HalfVector(row) for row in matrix.astype(np.float16)]
+    return [Vector(row) for row in matrix]  # a bare array would be taken for a nested one
 
 
 async def _claim_media(
