@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from app.domain.collections import Metric
 
@@ -24,6 +24,19 @@ class SparseVector:
 
 # float32 [d], a sparse vector, or float32 [n, d] for a multi-vector.
 Vector = NDArray[np.float32] | SparseVector
+
+
+@dataclass(frozen=True, slots=True)
+class NewPoint:
+    """An item to write whole, its vectors by the names of their spaces: any of them, or none.
+
+    `metadata` is a JSON object as text.
+    """
+
+    id: str
+    vectors: Mapping[str, Vector]
+    metadata: str = "{}"
+    namespace: str = ""
 
 
 def sparse(numbers: dict[int, float]) -> SparseVector:

@@ -37,6 +37,7 @@ from app.store.indexes import IndexStore
 from app.store.items import ItemStore
 from app.store.keys import KeyStore
 from app.store.outbox import Outbox
+from app.store.points import PointStore
 from app.store.rankings import RankingStore
 from app.store.search import SearchStore
 from app.store.spaces import SpaceStore
@@ -85,11 +86,19 @@ class Engine:
         )
         querier = Querier(self._collections, rankings, vectors, nearest, words)
         gatherer = Gatherer(querier, facets, rankings, vectors)
-        self.points = Points(self._collections, querier, gatherer, SpaceStore(database), vectors)
         indexes, fields = IndexStore(database), FieldIndexStore(database)
         self._recent = RecentCollections(self._collections)
         self._housekeeper = Housekeeper(
             settings, self.media, self._collections, outbox, indexes, fields
+        )
+        self.points = Points(
+            self._collections,
+            querier,
+            gatherer,
+            SpaceStore(database),
+            vectors,
+            PointStore(self._items),
+            self._housekeeper,
         )
         self.indexes = IndexAdministration(
             self._collections, self._recent, fields, indexes, self._housekeeper

@@ -6,8 +6,10 @@ calibrated scores, is the Searcher's.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from app.domain.items import WriteMode
 from app.domain.rankings import Scope
 
 if TYPE_CHECKING:
@@ -16,12 +18,15 @@ if TYPE_CHECKING:
 
     from app.domain.collections import Space, SpaceSpec
     from app.domain.filters import Filter, Path
+    from app.domain.items import Written
     from app.domain.queries import GroupQuery, Matrix, MatrixQuery, PointQuery
     from app.domain.rankings import FacetCount, Group, Ranked
-    from app.domain.vectors import Vector
+    from app.domain.vectors import NewPoint, Vector
     from app.engine.gathering import Gatherer
+    from app.engine.housekeeping import Housekeeper
     from app.engine.querying import Querier
     from app.store.collections import CollectionStore
+    from app.store.points import PointStore
     from app.store.spaces import SpaceStore
     from app.store.vectors import VectorStore
 
@@ -36,12 +41,16 @@ class Points:
         gatherer: Gatherer,
         spaces: SpaceStore,
         vectors: VectorStore,
+        points: PointStore,
+        housekeeper: Housekeeper,
     ) -> None:
         self._collections = collections
         self._querier = querier
         self._gatherer = gatherer
         self._spaces = spaces
         self._vectors = vectors
+        self._points = points
+        self._housekeeper = housekeeper
 
     async def query(
         self, project: str, collection_id: str, queries: Sequence[PointQuery]
@@ -84,6 +93,20 @@ class Points:
         """Compare the items of a random sample with each other."""
         collection = await self._collections.get(project, collection_id)
         return await self._gatherer.matrix(collection, query)
+
+    async def put(
+        self,
+        project: str,
+        collection_id: str,
+        points: Sequence[NewPoint],
+        mode: WriteMode = WriteMode.UPSERT,
+    ) -> Written:
+        """Write items with their vectors in whichever spaces, all or none; see PointStore.put."""
+        collection = await self._collections.get(project, collection_id)
+        written = await self._points.put(collection, points, mode)
+        grown = replace(collection, item_count=collection.item_count + written.inserted)
+        self._housekeeper.consider_index(grown)
+        return written
 
     async def create_space(
         self, project: str, collection_id: str, name: str, spec: SpaceSpec

@@ -17,7 +17,7 @@ from app.store.rows import CODES, ITEM_COLUMNS, VECTOR_TYPES, item_from, vector_
 from app.store.writing import upsert_few, write_many
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from collections.abc import Collection as Container
 
     import asyncpg
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from app.domain.items import Item, NewItem
     from app.domain.modality import Modality
     from app.store.database import Database
+
+    Also = Callable[[asyncpg.Connection, Written], Awaitable[None]]
 
 FIRST_BEYOND_HALF = 65_520.0  # rounds to infinity in half precision
 FEW = 100  # items that are written by one statement, without a staging table
@@ -59,8 +61,9 @@ class ItemStore:
         collection: Collection,
         items: Sequence[NewItem],
         mode: WriteMode = WriteMode.UPSERT,
+        also: Also | None = None,
     ) -> Written:
-        """Write the items, all or none of them.
+        """Write the items, all or none of them; and `also` what goes with them.
 
         Of several items with one id the last counts, or the first where `mode` is INSERT. Media
         must have been reserved in the outbox; the media of items that are replaced, or left out,
@@ -86,6 +89,8 @@ class ItemStore:
                 written = await write_many(connection, collection, batch, embeddings, mode)
             if unused := {name for name in media if media[name] in written.skipped}:
                 await connection.execute(_GIVE_UP_MEDIA, list(unused))
+            if also is not None:
+                await also(connection, written)
             await _count(connection, collection, written.inserted)
         return written
 

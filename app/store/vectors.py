@@ -69,7 +69,7 @@ class VectorStore:
                 )
                 for name, by_id in sorted(vectors.items()):
                     space = collection.space_named(name)
-                    known |= await _put(connection, collection, space, by_id)
+                    known |= await put_vectors(connection, collection, space, by_id)
         return known
 
     async def get(
@@ -101,20 +101,28 @@ class VectorStore:
         with translated(collection):
             async with self._database.pool.acquire() as connection, connection.transaction():
                 for name in names:
-                    table = vectors_table(collection.space_named(name).key)
-                    await connection.execute(
-                        f"DELETE FROM {table} WHERE item_seq IN (SELECT seq FROM "
-                        f"{items_table(collection.key)} WHERE id = ANY ($1::text[]))",
-                        list(ids),
-                    )
+                    space = collection.space_named(name)
+                    await remove_vectors(connection, collection, space, ids)
 
 
-async def _put(
+async def remove_vectors(
+    connection: asyncpg.Connection, collection: Collection, space: Space, ids: Container[str]
+) -> None:
+    """Remove the items' vectors from the space, within the caller's transaction."""
+    await connection.execute(
+        f"DELETE FROM {vectors_table(space.key)} WHERE item_seq IN "
+        f"(SELECT seq FROM {items_table(collection.key)} WHERE id = ANY ($1::text[]))",
+        list(ids),
+    )
+
+
+async def put_vectors(
     connection: asyncpg.Connection,
     collection: Collection,
     space: Space,
     by_id: Mapping[str, Vector],
 ) -> set[str]:
+    """Set vectors of the items that exist, within the caller's transaction; return their ids."""
     ids: list[str] = []
     places: list[int] = []
     embeddings: list[Any] = []

@@ -301,28 +301,30 @@ async def test_an_index_answers_the_same_as_all_the_scores(
     collection = await reloaded(database, collection)
     querier = a_querier(database, settings)
     near = Nearest(random_vectors(1, seed=5)[0])
-    for query in (
+    queries = [
         PointQuery(near, limit=20),
         PointQuery(near, limit=10, offset=5, filter=Equals(("group",), 3)),
+        PointQuery(InOrderOfIds("300"), limit=3),
         PointQuery(Nearest(VectorOf("007"))),
+        PointQuery(near, filter=Equals(("group",), 77)),
         PointQuery(near, threshold=0.3 if metric is not Metric.EUCLIDEAN else -2.5),
-    ):
-        [found], [wanted] = [
-            await querier.query(collection, [replace(query, exact=exact)])
-            for exact in (False, True)
-        ]
+    ]
+    by_index = await querier.query(collection, queries)
+    exactly = await querier.query(collection, [replace(query, exact=True) for query in queries])
+    assert [len(found) for found in by_index[:5]] == [20, 10, 3, 10, 0]
+    for found, wanted in zip(by_index, exactly, strict=True):
         assert ids(found) == ids(wanted)
         np.testing.assert_allclose(
             [hit.score for hit in found], [hit.score for hit in wanted], rtol=1e-4
         )
     groups = GroupQuery(PointQuery(near), ("group",), 5, 6)
     gatherer = a_gatherer(database, settings)
-    by_index = await gatherer.group(collection, groups)
-    exactly = await gatherer.group(
-        collection, replace(groups, query=replace(groups.query, exact=True))
-    )
-    assert [(g.value, ids(list(g.hits))) for g in by_index] == [
-        (g.value, ids(list(g.hits))) for g in exactly
+    [few, all_of_them] = [
+        await gatherer.group(collection, replace(groups, query=replace(groups.query, exact=exact)))
+        for exact in (False, True)
+    ]
+    assert [(group.value, ids(list(group.hits))) for group in few] == [
+        (group.value, ids(list(group.hits))) for group in all_of_them
     ]
 
 
