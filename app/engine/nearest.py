@@ -86,7 +86,7 @@ def _wish(collection: Collection, ranking: Ranking) -> Wish | None:
     ):
         return None
     raw, kinds = by.space.spec.model_id is None, ranking.scope.modalities
-    if raw and by.curves is not None:
+    if (raw and by.curves is not None) or kinds == frozenset():
         return None
     branches = tuple(Branch(kind) for kind in ([None] if raw else sorted(kinds or Modality)))
     if by.curves is not None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from app.domain.collections import Collection
     from app.domain.filters import Filter
+    from app.domain.modality import Modality
     from app.domain.queries import Diversity
     from app.engine.nearest import NearestSearcher
     from app.engine.words import WordIndexer
@@ -119,7 +120,8 @@ class Querier:
             replace(
                 inner,
                 filter=_both(query.filter, inner.filter),
-                modalities=inner.modalities or query.modalities,
+                modalities=_common(query.modalities, inner.modalities),
+                exact=query.exact or inner.exact,
             )
             for query in queries
             for inner in query.prefetch
@@ -268,6 +270,14 @@ def _both(one: Filter | None, other: Filter | None) -> Filter | None:
     if one is None or other is None:
         return one or other
     return And((one, other))
+
+
+def _common(
+    one: frozenset[Modality] | None, other: frozenset[Modality] | None
+) -> frozenset[Modality] | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other
 
 
 def _fuse(query: PointQuery, how: Fusion, lists: Sequence[Sequence[Ranked]]) -> list[Ranked]:

@@ -103,6 +103,21 @@ async def test_kinds_of_content_are_told_apart(database: Database) -> None:
     assert await ask(database, collection, query) == ["picture"]
 
 
+async def test_what_holds_for_a_query_holds_for_what_it_prefetches(database: Database) -> None:
+    collection = await on_axes(database)
+    await put(database, collection, {"picture": AXES[0]}, modality=Modality.IMAGE)
+    await put(database, collection, {"sound": AXES[0]}, modality=Modality.AUDIO)
+    kinds = frozenset({Modality.IMAGE, Modality.AUDIO})
+    inner = PointQuery(Nearest(AXES[0]), modalities=frozenset({Modality.IMAGE, Modality.TEXT}))
+    fused = PointQuery(Fusion(), modalities=kinds, prefetch=(inner,))
+    assert await ask(database, collection, fused) == ["picture"]
+    inner = replace(inner, modalities=None)
+    fused = replace(fused, prefetch=(inner,))
+    assert set(await ask(database, collection, fused)) == {"picture", "sound"}
+    inner = replace(inner, modalities=frozenset({Modality.TEXT}))
+    assert await ask(database, collection, replace(fused, prefetch=(inner,))) == []
+
+
 async def test_words_are_found_in_texts_and_in_chosen_fields(database: Database) -> None:
     collection = await on_axes(database)
     await put(
