@@ -28,9 +28,10 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class NearestTo:
-    """The similarity to one vector."""
+    """The similarity to one vector, times `scale`, which is positive."""
 
     vector: Vector
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

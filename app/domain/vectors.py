@@ -75,6 +75,24 @@ def average(
     return aim
 
 
+def summed(
+    metric: Metric, positive: Sequence[Vector], negative: Sequence[Vector]
+) -> NDArray[np.float32] | None:
+    """Return the vector whose product with another is the sum of its similarities.
+
+    Those to the positive count, those to the negative are taken off; the other vector is of unit
+    length under cosine. None where similarity is no product, or vectors are not dense.
+    """
+    vectors = [*positive, *negative]
+    if metric.value not in {"cosine", "dot"}:
+        return None
+    if any(isinstance(vector, SparseVector) or vector.ndim == 2 for vector in vectors):
+        return None
+    signs = [1] * len(positive) + [-1] * len(negative)
+    rows = np.stack(_dense([directed(metric, vector) for vector in vectors]))
+    return np.asarray(np.array(signs, dtype=np.float32) @ rows, dtype=np.float32)
+
+
 def directed(metric: Metric, vector: Vector) -> Vector:
     """Return the vector at unit length (each row of a multi-vector) where only cosines count."""
     if isinstance(vector, SparseVector) or metric.value != "cosine":

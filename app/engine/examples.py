@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from app.domain.collections import Metric
 from app.domain.queries import (
     Context,
     Discover,
@@ -31,7 +34,7 @@ from app.domain.rankings import (
     TextFields,
     VectorScore,
 )
-from app.domain.vectors import average, directed
+from app.domain.vectors import average, directed, summed
 from app.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -87,9 +90,9 @@ class Examples:
                 raise InvalidInput.at((), "a fusion has no ranking of its own")
         named = [probe.id for probe in probes_of(query) if isinstance(probe, VectorOf)]
         mentioned = () if query.lookup is not None else tuple(dict.fromkeys(named))
-        return ByVector(space, self._score(query), least), mentioned
+        return ByVector(space, self._score(query, space), least), mentioned
 
-    def _score(self, query: PointQuery) -> VectorScore:
+    def _score(self, query: PointQuery, space: Space) -> VectorScore:
         source = source_of(query)
 
         def vector(probe: Probe) -> Vector:
@@ -106,7 +109,7 @@ class Examples:
                     case Strategy.BEST_SCORE:
                         return BestScore(likes, dislikes)
                     case Strategy.SUM_SCORES:
-                        return SumScores(likes, dislikes)
+                        return _sum_of_scores(space, likes, dislikes)
                 return NearestTo(average(likes, dislikes))
             case Discover(target, context):
                 pairs = tuple((vector(p), vector(n)) for p, n in context)
@@ -116,6 +119,19 @@ class Examples:
                     raise InvalidInput.at((), "a context has at least one pair")
                 return ContextScore(tuple((vector(p), vector(n)) for p, n in pairs))
         raise AssertionError(query.query)
+
+
+def _sum_of_scores(
+    space: Space, likes: tuple[Vector, ...], dislikes: tuple[Vector, ...]
+) -> VectorScore:
+    """One similarity where it amounts to that: an index can serve it."""
+    total = summed(space.spec.metric, likes, dislikes)
+    length = 0.0 if total is None else float(np.linalg.norm(total))
+    if total is None or not length:
+        return SumScores(likes, dislikes)
+    # The stored vectors of a model are of unit length: there, similarity is the product itself.
+    product = space.spec.metric is Metric.DOT or space.spec.model_id is not None
+    return NearestTo(total, 1.0 if product else length)
 
 
 def source_of(query: PointQuery) -> Source:

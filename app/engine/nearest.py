@@ -88,7 +88,8 @@ def _wish(collection: Collection, ranking: Ranking) -> Wish | None:
     raw, kinds = by.space.spec.model_id is None, ranking.scope.modalities
     if (raw and by.curves is not None) or kinds == frozenset():
         return None
-    branches = tuple(Branch(kind) for kind in ([None] if raw else sorted(kinds or Modality)))
+    scale = by.score.scale
+    branches = tuple(Branch(kind, scale) for kind in ([None] if raw else sorted(kinds or Modality)))
     if by.curves is not None:
         branches = tuple(
             Branch(kind, by.curves[kind].slope, by.curves[kind].intercept)

@@ -46,8 +46,9 @@ class ScoreExpression:
 
     def _combine(self, score: VectorScore) -> str:
         match score:
-            case NearestTo(vector):
-                return self._similarity(vector, squared=False)
+            case NearestTo(vector, scale):
+                similarity = self._similarity(vector, squared=False)
+                return similarity if scale == 1 else f"{similarity} * {self._number(scale)}"
             case BestScore(positive, negative):
                 p, n = self._greatest(positive), self._greatest(negative)
                 return f"CASE WHEN {p} > {n} THEN {_sigmoid(p)} ELSE -{_sigmoid(n)} END"
@@ -70,6 +71,9 @@ class ScoreExpression:
 
     def _sum(self, vectors: Sequence[Vector]) -> str:
         return f"({' + '.join(map(self._similarity, vectors)) or '0'})"
+
+    def _number(self, value: float) -> str:
+        return f"{self._parameters.bind(value)}::float8"
 
     def _similarity(self, vector: Vector, *, squared: bool = True) -> str:
         """Add a similarity and name its column.

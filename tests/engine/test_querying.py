@@ -24,6 +24,7 @@ from app.domain.queries import (
     PointQuery,
     Query,
     Recommend,
+    Strategy,
     VectorOf,
     Words,
 )
@@ -322,6 +323,10 @@ async def test_an_index_answers_the_same_as_all_the_scores(
         PointQuery(InOrderOfIds("300"), limit=3),
         PointQuery(Nearest(VectorOf("007"))),
         PointQuery(near, filter=Equals(("group",), 77)),
+        PointQuery(
+            Recommend((VectorOf("001"), VectorOf("002")), (VectorOf("003"),), Strategy.SUM_SCORES),
+            threshold=None if metric is Metric.EUCLIDEAN else 0.5,
+        ),
         PointQuery(near, threshold=0.3 if metric is not Metric.EUCLIDEAN else -2.5),
     ]
     by_index = await querier.query(collection, queries)
@@ -379,3 +384,22 @@ async def test_few_texts_get_no_index_and_a_deleted_collection_none(database: Da
     assert task is not None
     await task
     await words.close()
+
+
+@pytest.mark.parametrize(
+    "key", ["plain", "Größe 👋", 'quo"ted', "back\\slash", "$", "a'b", "*", "1"]
+)
+async def test_any_key_leads_to_its_value(database: Database, key: str) -> None:
+    collection = await a_collection(database, raw(Metric.DOT, 1))
+    one = np.ones(1, dtype=np.float32)
+    payload = {key: {key: ["red", 7]}, "other": {key: "blue"}}
+    await put(database, collection, {"a": one}, {"a": payload})
+    path = (key, key)
+    gatherer = a_gatherer(database)
+    counts = await gatherer.facet(collection, path, Scope())
+    assert {count.value for count in counts} == {"red", 7}
+    groups = await gatherer.group(collection, GroupQuery(PointQuery(Nearest(one)), path))
+    assert {group.value for group in groups} == {"red", 7}
+    [ordered] = await a_querier(database).query(collection, [PointQuery(OrderBy(path))])
+    assert [hit.order_value for hit in ordered] == [7.0]
+    assert await ask(database, collection, Words("red", TextFields((path,)))) == ["a"]
