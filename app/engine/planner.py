@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from app.domain.collections import IndexKind, IndexState
+from app.domain.collections import IndexKind, IndexState, VectorPrecision
 from app.domain.search import Branch, FilterFirst, SearchPlan, Strategy
 from app.store.filters import narrowed
 
@@ -68,7 +68,8 @@ def plan_search(collection: Collection, wish: Wish, settings: SearchSettings) ->
     space = wish.space or collection.space
     binary = space.index_kind is IndexKind.BINARY
     ef_search = max(collection.tuning.ef_search or EF_SEARCH, 2 * plan.depth)
-    walked = plan.depth * (BINARY_OVERSAMPLED if binary else 1)
+    full = space.spec.precision is VectorPrecision.FLOAT32  # and the index's is half
+    walked = plan.depth * (BINARY_OVERSAMPLED if binary else 2 if full else 1)
     plan = replace(
         plan,
         strategy=Strategy.BINARY if binary else Strategy.HNSW,

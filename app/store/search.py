@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from app.store.database import Database
 
 MAX_EF_SEARCH = 1000  # pgvector's limit
+LEAST_SCANNED = 20_000  # rows that a walk may see before it gives up: pgvector's default
+SCAN_MEMORY = 8  # times work_mem, for what a walk remembers of them
 SAMPLED = 1000  # items that a filter is tried on to estimate how many pass
 
 
@@ -206,12 +208,7 @@ class SearchStatement:
         The setting is made by the statement itself, as its first step, and ends with it.
         """
         code, plan = CODES[branch.modality], self._plan
-        ef_search = f"{self._bind(min(max(plan.ef_search, 1), MAX_EF_SEARCH))}::int"
-        if self._filter is not None:
-            thinned = f"{self._bind(plan.walked)} / (SELECT share FROM sample)"
-            ef_search = f"greatest({ef_search}, least({MAX_EF_SEARCH}, ceil({thinned}))::int)"
-        setting = f"set_config('hnsw.ef_search', ({ef_search})::text, true)"
-        conditions = [f"(SELECT {setting}) IS NOT NULL"]
+        conditions = [f"(SELECT {self._settings()}) IS NOT NULL"]
         if not self._raw:
             conditions.append(f"v.modality = {int(code)}")
         join = ""
@@ -236,6 +233,21 @@ class SearchStatement:
             f"FROM ({walk}) AS walked OFFSET 0"
         )
         return self._ranked(scan)
+
+    def _settings(self) -> str:
+        """How far the index is walked: the further, the more a filter thins it out."""
+        plan = self._plan
+        ef_search = f"{self._bind(min(max(plan.ef_search, 1), MAX_EF_SEARCH))}::int"
+        if self._filter is None:
+            return f"set_config('hnsw.ef_search', ({ef_search})::text, true)"
+        thinned = f"ceil({self._bind(plan.walked)} / (SELECT share FROM sample))::int"
+        ef_search = f"greatest({ef_search}, least({MAX_EF_SEARCH}, {thinned}))"
+        scanned = f"greatest({LEAST_SCANNED}, 2 * {thinned})"
+        return (
+            f"set_config('hnsw.ef_search', ({ef_search})::text, true) "
+            f"|| set_config('hnsw.max_scan_tuples', ({scanned})::text, true) "
+            f"|| set_config('hnsw.scan_mem_multiplier', '{SCAN_MEMORY}', true)"
+        )
 
     def _best(self) -> str:
         cut = ""

@@ -155,9 +155,11 @@ async def test_what_an_index_cannot_find_is_found_without(
     database: Database, clustered: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.engine.planner._filter_first", lambda *_: None)
+    monkeypatch.setattr("app.engine.planner.FILTERED", 1)
     monkeypatch.setattr("app.store.search.MAX_EF_SEARCH", 10)
+    monkeypatch.setattr("app.store.search.LEAST_SCANNED", 1)
     async with database.pool.acquire() as connection:
-        await connection.execute("SET hnsw.max_scan_tuples = 1; SET enable_seqscan = off")
+        await connection.execute("SET enable_seqscan = off")
     nearest = NearestSearcher(SETTINGS, SearchStore(database))
     wish = replace(WISH, vector=np.ones(8, dtype=np.float32), filter=f.Equals(("group",), 1))
     found = await nearest.find(clustered, wish)
