@@ -2,8 +2,10 @@
 
     python -m tests.bench.bench_search_load [--seconds 20] [--json FILE]
 
-One client searches over HTTP. The index is built on another collection of half the size, the items
-are written to the one that is searched, ten at a time, by a process of their own.
+One client searches over HTTP. The index is built on another collection of half the size. The items
+are written ten at a time by a process of their own: first to a collection without a vector index,
+then to the one that is searched, whose index takes as many as it can (the place of a new element is
+found by a search of its own).
 """
 
 from __future__ import annotations
@@ -74,6 +76,11 @@ async def write(collection_id: str) -> None:
         await items.delete(collection, [f"new {n}" for n in range(written)])
 
 
+def start_writer(collection_id: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.bench.bench_search_load", "--write", collection_id]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
 async def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each situation")
@@ -99,18 +106,14 @@ async def main() -> None:
             report.ratio("p95 while an index is built, quiet", busy, quiet, "ms", most=3)
             building.cancel()
             await asyncio.gather(building, return_exceptions=True)
-            command = [sys.executable, "-m", "tests.bench.bench_search_load", "--write"]
-            writer = subprocess.Popen(  # noqa: ASYNC220
-                [*command, collection.id],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            )  # fmt: skip
-            assert writer.stdout
-            assert writer.stdin
-            await asyncio.to_thread(writer.stdout.readline)
-            busy = p95(await searches(client, path, options.seconds))
-            report.ratio("p95 while items are written, quiet", busy, quiet, "ms", most=3)
-            written, _ = writer.communicate("stop\n")
-            report.ratio("items written a second", float(written), A_SECOND, "/s", least=0.95)
+            for target, name in ((other, "another"), (collection, "the indexed")):
+                writer = start_writer(target.id)
+                assert writer.stdout
+                await asyncio.to_thread(writer.stdout.readline)
+                busy = p95(await searches(client, path, options.seconds))
+                written, _ = writer.communicate("stop\n")
+                label = f"p95 while {float(written):.0f} items/s go to {name} collection, quiet"
+                report.ratio(label, busy, quiet, "ms", most=3)
             client.close()
     report.write(options.json)
 
