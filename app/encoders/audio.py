@@ -10,8 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch.nn import functional
+from numpy.lib.stride_tricks import sliding_window_view
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +29,7 @@ HOP_SECONDS = WINDOW_HOP_FRAMES * FRAME_HOP / SAMPLE_RATE
 
 _WINDOW_SAMPLES = (WINDOW_FRAMES - 1) * FRAME_HOP + FRAME_SAMPLES
 _HOP_SAMPLES = WINDOW_HOP_FRAMES * FRAME_HOP
-_FRAMES_AT_ONCE = 6_000  # one minute; bounds the memory that a long recording takes
+_FRAMES_AT_ONCE = 2_000  # twenty seconds; bounds the memory that a long recording takes
 
 
 def window_count(samples: int) -> int:
@@ -46,26 +45,36 @@ def log_mel_windows(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     windows = window_count(len(waveform))
     frames = (windows - 1) * WINDOW_HOP_FRAMES + WINDOW_FRAMES
-    padded = torch.zeros((frames - 1) * FRAME_HOP + FRAME_SAMPLES)
+    padded = np.zeros((frames - 1) * FRAME_HOP + FRAME_SAMPLES, np.float32)
     used = min(len(waveform), len(padded))
-    padded[:used] = torch.from_numpy(np.ascontiguousarray(waveform[:used], dtype=np.float32))
-    overlapping = padded.unfold(0, FRAME_SAMPLES, FRAME_HOP)
-    log_mel = torch.cat([_log_mel(part) for part in torch.split(overlapping, _FRAMES_AT_ONCE)])
-    patches = log_mel.unfold(0, WINDOW_FRAMES, WINDOW_HOP_FRAMES).transpose(1, 2)
-    return patches.contiguous().numpy()
+    padded[:used] = waveform[:used]
+    overlapping = sliding_window_view(padded, FRAME_SAMPLES)[::FRAME_HOP]
+    log_mel = np.empty((frames, MEL_BANDS), np.float32)
+    for start in range(0, frames, _FRAMES_AT_ONCE):
+        part = slice(start, start + _FRAMES_AT_ONCE)
+        log_mel[part] = _log_mel(overlapping[part])
+    patches = sliding_window_view(log_mel, WINDOW_FRAMES, axis=0)[::WINDOW_HOP_FRAMES]
+    return np.ascontiguousarray(patches.swapaxes(1, 2))
 
 
-def _log_mel(frames: torch.Tensor) -> torch.Tensor:
-    """[frames, 400] samples → [frames, 64] log-mel magnitudes."""
+def _log_mel(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[frames, 400] samples → [frames, 64] log-mel magnitudes.
+
+    In numpy, on one thread: for a short recording, handing parts to several threads takes longer
+    than the work, and many times longer when the machine is busy.
+    """
     window, mel = _constants()
-    spectrum = torch.fft.rfft(frames * window, FFT_SIZE).abs()
-    return (functional.linear(spectrum, mel) + LOG_OFFSET).log()
+    spectrum = np.abs(np.fft.rfft(frames * window, FFT_SIZE))
+    out: NDArray[np.float32] = np.log(spectrum @ mel + np.float32(LOG_OFFSET))
+    return out
 
 
 @cache
-def _constants() -> tuple[torch.Tensor, torch.Tensor]:
-    window = torch.hann_window(FRAME_SAMPLES, periodic=True)
-    return window, torch.from_numpy(mel_filters().astype(np.float32))
+def _constants() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The Hann window [400], and the filters as [bins, bands]."""
+    phase = 2 * np.pi * np.arange(FRAME_SAMPLES) / FRAME_SAMPLES
+    window = (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
+    return window, np.ascontiguousarray(mel_filters().T.astype(np.float32))
 
 
 def mel_filters() -> NDArray[np.float64]:

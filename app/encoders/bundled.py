@@ -128,7 +128,8 @@ class BundledTowers:
     def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         out = np.empty((len(pixels), self.dimensions), dtype=np.float32)
         for start in range(0, len(pixels), _IMAGES_AT_ONCE):
-            part = torch.from_numpy(pixels[start : start + _IMAGES_AT_ONCE]).to(self._device)
+            # A copy, for decoders hand out read-only pixels, which torch does not take.
+            part = torch.tensor(pixels[start : start + _IMAGES_AT_ONCE], device=self._device)
             batch = part.permute(0, 3, 1, 2).to(self._dtype).div_(127.5).sub_(1.0)
             out[start : start + _IMAGES_AT_ONCE] = _unit(self._image(batch))
         return out

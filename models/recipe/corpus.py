@@ -1,0 +1,238 @@
+"""What the model learns from and is measured on: pictures and sounds, each with its captions."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import shutil
+import subprocess
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+from PIL import Image
+
+from app.encoders.audio import SAMPLE_RATE, log_mel_windows
+from models.recipe.draw import (
+    NUMBERS,
+    counted_scene,
+    emoji_picture,
+    noun_phrase,
+    scene,
+    word_picture,
+)
+from models.recipe.names import article
+from models.recipe.shapes import COLOURS, SHAPES, SIZE
+from models.recipe.sounds import KINDS, synthesise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+FONTS = Path("/usr/share/fonts")
+MAX_WINDOWS = 6  # of one sound; the rest is left out of training
+
+# Voices of espeak-ng: those trained on, and those kept for calibrating and for measuring.
+TRAIN_VOICES = ("en-us", "en-us+f2", "en-gb+m3", "en-gb-scotland", "en-us+m7", "en-029+f4")
+HELD_OUT_SPEAKER = "theo"
+CALIBRATION_VOICES = ("en-gb-x-gbclan+m2",)
+TEST_VOICES = ("en-gb-x-rp+f3", "en-us+m1")
+
+
+@dataclass
+class Part:
+    """Examples of one source: `captions[i]` all fit example i, `groups[i]` says what is the same.
+
+    Pictures are uint8 [225, 225, 3], sounds float16 [windows, 96, 64] log-mel patches.
+    """
+
+    source: str
+    content: list[NDArray[Any]] = field(default_factory=list)
+    captions: list[tuple[str, ...]] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+
+    def add(self, content: NDArray[Any], captions: tuple[str, ...], group: str) -> None:
+        self.content.append(content)
+        self.captions.append(captions)
+        self.groups.append(group)
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+    def sample(self, seed: int, most: int) -> Part:
+        """At most so many of the examples, in their order."""
+        if len(self) <= most:
+            return self
+        part = Part(self.source)
+        for place in sorted(random.Random(seed).sample(range(len(self)), most)):
+            part.add(self.content[place], self.captions[place], self.groups[place])
+        return part
+
+
+def clothing(kit: Path, splits: tuple[str, ...]) -> Part:
+    """Photos of clothes and shoes; a group is one of ten names."""
+    part = Part("clothing")
+    for record, data in _records(kit / "clothing.tar", splits):
+        name = record["labels"][-1].replace("_", " ").lower()
+        part.add(_photo(data), (f"a photo of {article(name)}", name, article(name)), name)
+    return part
+
+
+def grocery(kit: Path, splits: tuple[str, ...]) -> Part:
+    """Photos of food; captions go from the finest name to the description's first sentence."""
+    part = Part("grocery")
+    for record, data in _records(kit / "grocery.tar", splits):
+        names = record["labels"]
+        said = record["description"].split(". ")[0]
+        captions = (f"a photo of {names[-1]}", *names[1:], said)
+        part.add(_photo(data), captions, names[-1])
+    return part
+
+
+def emoji(kit: Path, seed: int, renderings: int) -> Part:
+    """Every emoji, drawn so many times on grounds of all kinds; captions are its Unicode names.
+
+    Some grounds are parts of photos: those of one split, for measuring as for training.
+    """
+    part, source = Part("emoji"), random.Random(seed)
+    photos = [Image.fromarray(one) for one in grocery(kit, ("val",)).content]
+    for record, data in _records(kit / "emoji.tar", None):
+        drawn = Image.open(io.BytesIO(data)).convert("RGBA")
+        names = tuple(record["names"])
+        if not names:
+            continue
+        captions = (*names, f"an emoji of {names[0]}")
+        for _ in range(renderings):
+            part.add(emoji_picture(source, drawn, photos), captions, names[0])
+    return part
+
+
+def scenes(seed: int, number: int) -> Part:
+    """Rendered shapes: counted, placed, patterned or related to each other."""
+    part, source = Part("scenes"), random.Random(seed)
+    for _ in range(number):
+        picture = scene(source)
+        part.add(picture.pixels, picture.captions, picture.group)
+    return part
+
+
+def counted_scenes(seed: int, number: int) -> Part:
+    """Pictures for measuring, no two of the same count, colour and shape."""
+    part, source = Part("scenes"), random.Random(seed)
+    every = [(n, c, s) for n in range(1, len(NUMBERS)) for c in COLOURS for s in SHAPES]
+    for count, colour, shape in source.sample(every, number):
+        picture = counted_scene(source, count, colour, shape)
+        part.add(picture.pixels, (noun_phrase(count, colour, shape),), picture.group)
+    return part
+
+
+def written_words(kit: Path, seed: int, number: int) -> Part:
+    """Words of the vocabulary in every font of the machine; none installed is SystemExit."""
+    part, source = Part("words"), random.Random(seed)
+    fonts = sorted(FONTS.rglob("*.ttf"))
+    if not fonts:
+        raise SystemExit(f"no TrueType font below {FONTS}: install fonts-dejavu, fonts-liberation")
+    words = vocabulary(kit)
+    for _ in range(number):
+        word = source.choice(words)
+        captions = (f'the word "{word}"', f"a sign that says {word}", f"{word} in writing")
+        part.add(word_picture(source, word, fonts), captions, f"written {word}")
+    return part
+
+
+def digits(kit: Path, splits: tuple[str, ...], *, held_out: bool) -> Part:
+    """Digits that people said: those of the speaker who is never trained on, or the others'."""
+    names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    part = Part("digits")
+    for record, data in _records(kit / "spoken-digits.tar", splits):
+        if (record["speaker"] == HELD_OUT_SPEAKER) is held_out:
+            word = names[record["digit"]]
+            part.add(_windows(_decode(data)), _said(word), f"said {word}")
+    return part
+
+
+def spoken_words(kit: Path, voices: tuple[str, ...], number: int) -> Part:
+    """The first words of the vocabulary in each voice."""
+    part = Part("speech")
+    for voice in voices:
+        for word in vocabulary(kit)[:number]:
+            part.add(_windows(_speak(word, voice)), _said(word), f"said {word}")
+    return part
+
+
+def sounds(seed: int, each: int) -> Part:
+    """So many synthesised sounds of each kind; a group is the kind's name."""
+    part, source = Part("sounds"), np.random.default_rng(seed)
+    for kind in KINDS:
+        for _ in range(each):
+            part.add(_windows(synthesise(kind, source)), kind.captions, kind.captions[0])
+    return part
+
+
+def vocabulary(kit: Path) -> list[str]:
+    """Plain words that the kit's captions use, the most frequent first."""
+    counts: dict[str, int] = {}
+    for record, _ in _records(kit / "emoji.tar", None):
+        for word in " ".join(record["names"]).lower().split():
+            if word.isalpha() and word.isascii() and 3 <= len(word) <= 10:
+                counts[word] = counts.get(word, 0) + 1
+    return sorted(counts, key=lambda word: (-counts[word], word))
+
+
+def _said(word: str) -> tuple[str, ...]:
+    return (word, f'a voice saying "{word}"', f'the spoken word "{word}"')
+
+
+def _records(
+    archive: Path, splits: tuple[str, ...] | None
+) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yield the records of a tar's `captions.jsonl` with their files, those of `splits` only."""
+    with tarfile.open(archive) as tar:
+        members = {member.name: member for member in tar.getmembers()}
+        (listing,) = (name for name in members if name.endswith("captions.jsonl"))
+        lines = _read(tar, members[listing]).decode().splitlines()
+        for record in map(json.loads, lines):
+            if splits is None or record["split"] in splits:
+                yield record, _read(tar, members[record["file"]])
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    assert file is not None
+    return file.read()
+
+
+def _photo(data: bytes) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(data)) as photo:
+        photo.draft("RGB", (2 * SIZE, 2 * SIZE))
+        return np.asarray(photo.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+
+
+def _windows(samples: NDArray[np.float32]) -> NDArray[np.float16]:
+    return log_mel_windows(samples)[:MAX_WINDOWS].astype(np.float16)
+
+
+def _decode(data: bytes) -> NDArray[np.float32]:
+    """Decode a recording to 16 kHz mono."""
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    with av.open(io.BytesIO(data), mode="r") as container:
+        frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
+    frames += resampler.resample(None)
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(np.float32)
+
+
+def _speak(word: str, voice: str) -> NDArray[np.float32]:
+    """Say a word with espeak-ng; SystemExit if it is not installed."""
+    program = shutil.which("espeak-ng")
+    if program is None:
+        raise SystemExit("espeak-ng is missing: it is a Debian package of that name")
+    command = [program, "-v", voice, "--stdout", word]
+    spoken = subprocess.run(command, capture_output=True, check=True).stdout  # noqa: S603
+    header = bytearray(spoken)  # espeak-ng cannot know the length in advance and writes a huge one
+    header[40:44] = (len(spoken) - 44).to_bytes(4, "little")
+    return _decode(bytes(header))
