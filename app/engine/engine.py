@@ -93,6 +93,7 @@ class Engine:
         )
         self.points = Points(
             self._collections,
+            self._recent,
             querier,
             gatherer,
             SpaceStore(database),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection as Container
     from collections.abc import Mapping, Sequence
 
-    from app.domain.collections import Space, SpaceSpec
+    from app.domain.collections import Collection, Space, SpaceSpec
     from app.domain.filters import Filter, Path
     from app.domain.items import Written
     from app.domain.queries import GroupQuery, Matrix, MatrixQuery, PointQuery
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from app.engine.gathering import Gatherer
     from app.engine.housekeeping import Housekeeper
     from app.engine.querying import Querier
+    from app.engine.recent import RecentCollections
     from app.store.collections import CollectionStore
     from app.store.points import PointStore
     from app.store.spaces import SpaceStore
@@ -37,6 +38,7 @@ class Points:
     def __init__(
         self,
         collections: CollectionStore,
+        recent: RecentCollections,
         querier: Querier,
         gatherer: Gatherer,
         spaces: SpaceStore,
@@ -45,6 +47,7 @@ class Points:
         housekeeper: Housekeeper,
     ) -> None:
         self._collections = collections
+        self._recent = recent
         self._querier = querier
         self._gatherer = gatherer
         self._spaces = spaces
@@ -56,8 +59,11 @@ class Points:
         self, project: str, collection_id: str, queries: Sequence[PointQuery]
     ) -> list[list[Ranked]]:
         """Answer a batch of queries; see Querier.query."""
-        collection = await self._collections.get(project, collection_id)
-        return await self._querier.query(collection, queries)
+
+        async def use(collection: Collection) -> list[list[Ranked]]:
+            return await self._querier.query(collection, queries)
+
+        return await self._recent.run(project, collection_id, use)
 
     async def group(self, project: str, collection_id: str, query: GroupQuery) -> list[Group]:
         """Group what a query finds; see Gatherer.group."""
@@ -113,12 +119,15 @@ class Points:
     ) -> Space:
         """Add an empty space; NameTaken where there is one of that name."""
         collection = await self._collections.get(project, collection_id)
-        return await self._spaces.create(collection, name, spec)
+        space = await self._spaces.create(collection, name, spec)
+        self._recent.forget(project, collection_id)
+        return space
 
     async def drop_space(self, project: str, collection_id: str, name: str) -> None:
         """Drop a space and its vectors. A collection's own cannot be dropped."""
         collection = await self._collections.get(project, collection_id)
         await self._spaces.drop(collection, name)
+        self._recent.forget(project, collection_id)
 
     async def put_vectors(
         self, project: str, collection_id: str, vectors: Mapping[str, Mapping[str, Vector]]

@@ -33,7 +33,7 @@ class RecentCollections:
     async def run(
         self, project: str, collection_id: str, use: Callable[[Collection], Awaitable[T]]
     ) -> T:
-        """Call `use` with the collection, again with a fresh one where it raises NotFound for it.
+        """Call `use` with the collection, and again with a fresh one where it raises NotFound.
 
         Raises NotFound where there is no such collection.
         """
@@ -41,9 +41,7 @@ class RecentCollections:
         if (known := self._recall(key)) is not None:
             try:
                 return await use(known)
-            except NotFound as error:
-                if error.kind != "collection":
-                    raise
+            except NotFound:  # of a space, too, that another process has just made
                 self.forget(*key)
         collection = await self._store.get(project, collection_id)
         self._known[key] = (time.monotonic() + self._seconds, collection)

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from app.domain.collections import SpaceKind
 from app.domain.rankings import AtRandom, ByField, ById, ByText, ByVector, Curve, NearestTo, Ranked
+from app.errors import NotFound
 from app.store.binding import Parameters
 from app.store.errors import translated
 from app.store.filters import compile_filter, item_scope
+from app.store.live import still_there
 from app.store.names import items_table, vectors_table
 from app.store.rows import CODES, ITEM_COLUMNS, MODALITIES, item_from
 from app.store.scores import ScoreExpression
@@ -31,8 +33,9 @@ class RankingStore:
     async def rank(self, collection: Collection, rankings: Sequence[Ranking]) -> list[list[Ranked]]:
         """Run the rankings together: each one's items in order, ties by age.
 
-        Raises NotFound for a deleted collection or space, InvalidInput for vectors that do not
-        fit theirs.
+        `collection` may be stale: the statement itself makes sure that it is still there, and its
+        own space still the same. Raises NotFound for a deleted collection or space, InvalidInput
+        for vectors that do not fit theirs.
         """
         if not rankings:
             return []
@@ -46,16 +49,22 @@ class RankingStore:
                 f"SELECT {number} AS ranking, row_number() OVER () AS place, * "
                 f"FROM ({found} {limits}) AS ordered"
             )
+        live = still_there(collection, parameters)
         query = f"""
-        SELECT found.ranking, found.score, found.order_value, {ITEM_COLUMNS}
-        FROM ({" UNION ALL ".join(parts)}) AS found
-        JOIN {items_table(collection.key)} AS i ON i.seq = found.item_seq
-        ORDER BY found.ranking, found.place
+        SELECT hits.* FROM (SELECT FROM collections AS c WHERE {live}) AS live LEFT JOIN (
+            SELECT found.ranking, found.place, found.score, found.order_value, {ITEM_COLUMNS}
+            FROM ({" UNION ALL ".join(parts)}) AS found
+            JOIN {items_table(collection.key)} AS i ON i.seq = found.item_seq
+        ) AS hits ON true ORDER BY hits.ranking, hits.place
         """
         with translated(collection):
             rows = await self._database.pool.fetch(query, *parameters.values)
+        if not rows:
+            raise NotFound("collection", collection.id)
         results: list[list[Ranked]] = [[] for _ in rankings]
         for row in rows:
+            if row["ranking"] is None:  # nothing is found
+                break
             ranked = Ranked(item_from(row), row["score"], row["order_value"])
             results[row["ranking"]].append(ranked)
         return results

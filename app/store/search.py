@@ -13,6 +13,7 @@ from app.errors import NotFound
 from app.store.binding import Parameters
 from app.store.errors import translated
 from app.store.filters import compile_filter, item_scope
+from app.store.live import still_there
 from app.store.metrics import distance_operator, index_order, similarity_of
 from app.store.names import items_table, vectors_table
 from app.store.rows import CODES, ITEM_COLUMNS, MODALITIES, item_from, vector_from
@@ -149,11 +150,9 @@ class SearchStatement:
         )
 
     def _live(self) -> str:
-        current = "AND c.current_space = s.key" if self._plan.space is None else ""
         return (
-            "SELECT c.item_count FROM collections AS c JOIN spaces AS s "
-            f"ON s.collection_key = c.key AND s.key = {self._bind(self._space.key)} {current} "
-            f"WHERE c.key = {self._bind(self._collection.key)}"
+            "SELECT c.item_count FROM collections AS c "
+            f"WHERE {still_there(self._collection, self._parameters)}"
         )
 
     def _matching(self) -> dict[str, str]:
