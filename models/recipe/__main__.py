@@ -30,7 +30,7 @@ from models.recipe.figures import BUNDLED, update_card
 from models.recipe.files import save_model
 from models.recipe.fit import balanced_mean, calibrate
 from models.recipe.start import Start
-from models.recipe.train import Trainer, gather
+from models.recipe.train import Trainer, average, copy_state, gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +48,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=25.0, help="of training end to end")
     parser.add_argument("--head-steps", type=int, default=600)
     parser.add_argument("--examples", type=int, default=6000, help="of each source, at most")
+    parser.add_argument(
+        "--trained-share", type=float, default=0.75, help="of the weights; the start has the rest"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--measure-only", action="store_true", help="calibrate and measure the towers in OUT"
@@ -59,7 +62,11 @@ def main() -> None:
         options.work.mkdir(parents=True, exist_ok=True)
         begin = Start(options.kit, options.seed)
         say("the start is built")
+        towers = (begin.modules.image, begin.modules.audio)
+        untrained = [copy_state(tower) for tower in towers]
         train(begin, options)
+        for tower, state in zip(towers, untrained, strict=True):
+            average(tower, state, options.trained_share)
         save_model(begin.modules, begin.tokenizer, options.out)
         say(f"wrote the towers to {options.out}")
     finish(options)

@@ -33,17 +33,19 @@ def balanced_mean(vectors: Vectors, names: Sequence[str]) -> Vectors:
     return np.asarray(means.mean(0), dtype=np.float32)
 
 
-def platt(cosines: NDArray[np.float64], matches: NDArray[np.bool_]) -> tuple[float, float]:
+def platt(
+    cosines: NDArray[np.float64], matches: NDArray[np.bool_], *, one_kind: bool = True
+) -> tuple[float, float]:
     """Fit score = 1 / (1 + exp(-(slope · cosine + intercept))): returns slope and intercept.
 
     Platt 1999, but matches and others weigh alike, so that 0.5 is "as likely related as not". Where
-    the same content would not score above 0.99, the slope alone is fitted, through the logit that
-    makes it so.
+    the same content, which only pairs of one kind can be, would not score above 0.99, the slope
+    alone is fitted, through the logit that makes it so.
     """
     weights = _balanced(matches)
     design = np.stack([cosines, np.ones_like(cosines)], axis=1)
     slope, intercept = _newton(design, np.zeros(len(cosines)), matches, weights)
-    if slope + intercept < LEAST_LOGIT_OF_SAME or slope <= 0:
+    if one_kind and (slope + intercept < LEAST_LOGIT_OF_SAME or slope <= 0):
         fixed = np.full(len(cosines), LEAST_LOGIT_OF_SAME)
         (slope,) = _newton(cosines[:, None] - 1, fixed, matches, weights)
         intercept = LEAST_LOGIT_OF_SAME - slope
@@ -143,7 +145,7 @@ def calibrate(
             )
             for start in (0, 1)
         )
-        slope, intercept = platt(cosines, matches)
+        slope, intercept = platt(cosines, matches, one_kind=one == other)
         scores = 1 / (1 + np.exp(-(slope * other_cosines + intercept)))
         error = expected_calibration_error(scores, other_matches)
         curves[f"{one}-{other}"] = {

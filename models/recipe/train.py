@@ -21,7 +21,7 @@ from app.encoders.minilm import pad_tokens
 from models.recipe.start import encode_texts, tensor_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -166,6 +166,25 @@ def _descend(
     for module in clipped:
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
     optimiser.step()
+
+
+def copy_state(tower: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tower.state_dict().items()}
+
+
+def average(tower: nn.Module, start: Mapping[str, Tensor], trained_share: float) -> None:
+    """Move a trained tower back towards its start, weight by weight.
+
+    What was not trained on is remembered better so, and little of what was learnt is lost
+    (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
+    """
+    trained = tower.state_dict()
+    tower.load_state_dict(
+        {
+            name: trained_share * tensor + (1 - trained_share) * start[name]
+            for name, tensor in trained.items()
+        }
+    )
 
 
 class Trainer:
