@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
+import psutil
 import pytest
 
 from app.errors import Unavailable
@@ -88,7 +89,9 @@ asyncio.run(main())
     assert died.returncode == -signal.SIGKILL
     pid = postmaster(data_dir)
     assert pid is not None  # the server outlives the service
-    os.kill(pid, signal.SIGKILL)
+    killed = psutil.Process(pid)
+    killed.kill()
+    await asyncio.to_thread(killed.wait, timeout=20)  # a signal is sent before it is obeyed
     server = EmbeddedServer(data_dir)
     connection = await asyncpg.connect(server.start())
     assert await connection.fetchval("SELECT count(*) FROM projects WHERE id = 'survivor'") == 1
