@@ -6,6 +6,7 @@ OmnivecError
 ├── Forbidden               a key without the scope
 ├── NotFound                a collection, item or model that is not there (or is another project's)
 ├── NameTaken               a name that must be unique is in use
+├── LimitReached            no more of something may be created
 ├── PayloadTooLarge         a body, an inline medium or a batch over its limit
 ├── MediaError              media that cannot be fetched or decoded
 │   ├── FetchFailed
@@ -84,6 +85,15 @@ class NameTaken(OmnivecError):
         super().__init__(f"a {kind} named {name!r} already exists")
         self.kind = kind
         self.name = name
+
+
+class LimitReached(OmnivecError):
+    code = "limit_reached"
+
+    def __init__(self, kind: str, most: int) -> None:
+        super().__init__(f"there are {most} {kind} already, and no more may be")
+        self.kind = kind
+        self.most = most
 
 
 class PayloadTooLarge(OmnivecError):

@@ -200,6 +200,41 @@ class OfModality:
     modalities: frozenset[Modality | None]
 
 
+class MetadataKind(StrEnum):
+    STRING = "string"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataIndex:
+    """A declared index of what values had when they were written, as Vectorize has it.
+
+    It holds the field's value of each item that was written since: the longest prefix of whole
+    characters in 64 bytes of a string, a float64, or a boolean.
+    """
+
+    key: int
+    path: Path
+    kind: MetadataKind
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """A condition on what a metadata index holds; the path in `clause` is the index's own.
+
+    Values of another type than the index's match nothing. A negation holds where the index holds
+    a value and that value is another. Null stands for: indexed, and without a value of the kind.
+    """
+
+    index: MetadataIndex
+    clause: Equals | OneOf | Range | Not
+
+
 @dataclass(frozen=True, slots=True)
 class Not:
     clause: Filter
@@ -242,5 +277,15 @@ Condition = (
 """What a filter says of the value at one path."""
 
 Filter = (
-    Condition | Nested | HasId | HasVector | InNamespace | OfModality | Not | And | Or | AtLeast
+    Condition
+    | Nested
+    | HasId
+    | HasVector
+    | InNamespace
+    | OfModality
+    | Indexed
+    | Not
+    | And
+    | Or
+    | AtLeast
 )

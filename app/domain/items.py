@@ -54,7 +54,10 @@ class NewItem:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A stored item. `metadata` stays JSON text: it passes through unparsed."""
+    """A stored item. `metadata` stays JSON text: it passes through unparsed.
+
+    `indexed` is JSON text as well: what the metadata indexes hold of it, by their keys.
+    """
 
     id: str
     modality: Modality | None
@@ -64,6 +67,7 @@ class Item:
     namespace: str
     created_at: datetime
     updated_at: datetime
+    indexed: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)

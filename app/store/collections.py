@@ -114,6 +114,13 @@ class CollectionStore:
             raise NotFound("collection", collection_id)
         return collection_from(row)
 
+    async def find(self, project_id: str, name: str) -> Collection | None:
+        """The project's collection of that name."""
+        query = f"SELECT {COLLECTION_COLUMNS} {_FROM} WHERE c.project_id = $1 AND c.name = $2"
+        with translated():
+            row = await self._database.pool.fetchrow(query, project_id, name)
+        return None if row is None else collection_from(row)
+
     async def by_keys(self, keys: Container[int]) -> Sequence[Collection]:
         """Those that exist, of whatever project, in no particular order."""
         query = f"SELECT {COLLECTION_COLUMNS} {_FROM} WHERE c.key = ANY ($1)"

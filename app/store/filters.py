@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING, Any
 from app.domain.filters import (
     And,
     AtLeast,
+    Equals,
     Filter,
     HasId,
     HasVector,
+    Indexed,
     InNamespace,
     Nested,
     Not,
     OfModality,
+    OneOf,
     Or,
+    Range,
 )
 from app.store.conditions import compile_condition, value_at
 from app.store.field_indexes import serves
+from app.store.metadata_conditions import compile_indexed
 from app.store.names import vectors_table
 from app.store.rows import CODES
 from app.store.text import storable
@@ -79,6 +84,8 @@ def compile_filter(  # noqa: PLR0911 (one for each kind of clause)
             return _nested(clause, bind, scope)
         case HasId() | HasVector() | InNamespace() | OfModality():
             return _of_item(clause, bind, scope)
+        case Indexed():
+            return compile_indexed(clause, bind, f"{scope.item}.indexed")
         case _:
             return compile_condition(clause, bind, scope.document, scope.indexes)
 
@@ -127,6 +134,8 @@ def narrowed(clause: Filter, indexes: Sequence[FieldIndex]) -> bool:
             return all(narrowed(one, indexes) for one in clauses)
         case HasId():
             return True
+        case Indexed(clause=inner):  # an ordered index over the values, null left out
+            return isinstance(inner, Equals | OneOf | Range)
         case Not() | AtLeast() | Nested() | HasVector() | InNamespace() | OfModality():
             return False
         case _:

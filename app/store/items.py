@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +11,13 @@ from app.domain.items import WriteMode, Written
 from app.errors import InvalidInput, NotFound, Unavailable
 from app.store.errors import translated
 from app.store.filters import compile_filter, item_scope
-from app.store.names import collection_lock, items_table, vectors_table
+from app.store.names import items_table, vectors_table
 from app.store.rows import CODES, ITEM_COLUMNS, VECTOR_TYPES, item_from, vector_from
+from app.store.transactions import writing
 from app.store.writing import upsert_few, write_many
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from collections.abc import Collection as Container
 
     import asyncpg
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from app.store.database import Database
 
     Also = Callable[[asyncpg.Connection, Written], Awaitable[None]]
+    AlsoDelete = Callable[[asyncpg.Connection], Awaitable[None]]
 
 FIRST_BEYOND_HALF = 65_520.0  # rounds to infinity in half precision
 FEW = 100  # items that are written by one statement, without a staging table
@@ -80,7 +81,7 @@ class ItemStore:
             return Written(0, 0)
         embeddings = _embeddings(collection, batch)
         media = {item.media.key: item.id for item in batch if item.media is not None}
-        async with self._writing(collection) as connection:
+        async with writing(self._database, collection) as connection:
             if media:
                 await _claim_media(connection, collection, media)
             if mode is WriteMode.UPSERT and len(batch) <= FEW:
@@ -94,13 +95,20 @@ class ItemStore:
             await _count(connection, collection, written.inserted)
         return written
 
-    async def delete(self, collection: Collection, ids: Container[str]) -> int:
-        """Delete those that exist and return how many did; their media is queued for deletion."""
+    async def delete(
+        self, collection: Collection, ids: Container[str], also: AlsoDelete | None = None
+    ) -> int:
+        """Delete those that exist and return how many did, and do `also` what goes with it.
+
+        Their media is queued for deletion.
+        """
         statement = _DELETE.format(
             items=items_table(collection.key), vectors=vectors_table(collection.space.key)
         )
-        async with self._writing(collection) as connection:
+        async with writing(self._database, collection) as connection:
             deleted: int = await connection.fetchval(statement, list(ids))
+            if also is not None:
+                await also(connection)
             await _count(connection, collection, -deleted)
         return deleted
 
@@ -165,16 +173,6 @@ class ItemStore:
         if not rows:
             raise NotFound("collection", collection.id)
         return [item_from(row) for row in rows if row["id"] is not None], rows[0]["total"]
-
-    @asynccontextmanager
-    async def _writing(self, collection: Collection) -> AsyncIterator[asyncpg.Connection]:
-        """A transaction that the collection's deletion waits for, or that waits for it."""
-        with translated(collection):
-            async with self._database.pool.acquire() as connection, connection.transaction():
-                await connection.execute(
-                    "SELECT pg_advisory_xact_lock_shared($1)", collection_lock(collection.key)
-                )
-                yield connection
 
 
 def _embeddings(collection: Collection, items: Sequence[NewItem]) -> list[HalfVector | Vector]:

@@ -30,6 +30,10 @@ def field_index(collection_key: int, field_key: int, number: int) -> str:
     return quoted("items_c", collection_key, f"_f{int(field_key)}_{int(number)}")
 
 
+def metadata_index(index_key: int) -> str:
+    return quoted("metadata_", index_key, "_idx")
+
+
 def words_index(collection_key: int, language: int) -> str:
     return quoted("items_c", collection_key, f"_w{int(language)}")
 

@@ -38,7 +38,7 @@ VECTOR_TYPES = {VectorPrecision.FLOAT16: "halfvec", VectorPrecision.FLOAT32: "ve
 
 ITEM_COLUMNS = (
     "i.id, i.modality, i.text, i.media_key, i.media_type, i.metadata, i.namespace, "
-    "i.created_at, i.updated_at"
+    "i.created_at, i.updated_at, i.indexed"
 )
 
 
@@ -53,6 +53,7 @@ def item_from(row: Mapping[str, Any]) -> Item:
         namespace=row["namespace"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        indexed=row["indexed"],
     )
 
 

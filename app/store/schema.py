@@ -29,6 +29,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -126,6 +127,14 @@ items = Table(
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
     _created(),
     _created("updated_at"),
+    Column(
+        "indexed",
+        JSONB,
+        nullable=False,
+        server_default=text("'{}'"),
+        comment="by key of the metadata index: the value when written, null where it has none of "
+        "the kind",
+    ),
 )
 
 
@@ -164,6 +173,46 @@ field_indexes = Table(
     Column("options", JSONB, nullable=False, server_default=text("'{}'")),
     _created(),
     UniqueConstraint("collection_key", "path", name="field_indexes_collection_key_path_key"),
+)
+
+metadata_indexes = Table(
+    "metadata_indexes",
+    metadata,
+    Column("key", BigInteger, Identity(), primary_key=True),
+    Column(
+        "collection_key",
+        BigInteger,
+        ForeignKey(collections.c.key, ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("path", ARRAY(Text), nullable=False),
+    Column(
+        "kind", Text, nullable=False, comment="string, number or boolean, as jsonb_typeof has it"
+    ),
+    _created(),
+    UniqueConstraint("collection_key", "path", name="metadata_indexes_collection_key_path_key"),
+)
+
+mutations = Table(
+    "mutations",
+    metadata,
+    Column(
+        "collection_key",
+        BigInteger,
+        ForeignKey(collections.c.key, ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("id", Uuid, primary_key=True, comment="version 7: in the order of application"),
+    Column("applied_at", DateTime(timezone=True), nullable=False),
+    Column("caller", Text, nullable=False),
+    Column(
+        "shown",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="how often it was told to be the last one applied",
+    ),
+    Column("shown_at", DateTime(timezone=True)),
 )
 
 media_outbox = Table(

@@ -12,12 +12,16 @@ from app.store.names import items_table, vectors_table
 from app.store.rows import CODES, VECTOR_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import asyncpg
 
     from app.domain.collections import Collection
     from app.domain.items import NewItem
+
+# Vectors of one statement: with an HNSW index each takes milliseconds, and a statement's time is
+# limited.
+VECTORS_AT_ONCE = 1_000
 
 _STAGING = """
 CREATE TEMP TABLE IF NOT EXISTS staged_items (
@@ -138,25 +142,30 @@ async def write_many(
             skipped.append(item.id)
         else:
             fresh.append(place)
-    if fresh:
-        key = collection.space.key
+    key = collection.space.key
+    for part in _parts(fresh):
         await connection.copy_records_to_table(
             vectors_table(key).strip('"'),
             columns=("space_key", "item_seq", "modality", "embedding"),
-            records=((key, numbers[n], CODES[items[n].modality], embeddings[n]) for n in fresh),
+            records=((key, numbers[n], CODES[items[n].modality], embeddings[n]) for n in part),
         )
-    if replaced:
+    for part in _parts(replaced):
         await connection.execute(
             _REPLACE_VECTORS.format(
                 vectors=vectors_table(collection.space.key),
                 space_key=int(collection.space.key),
                 type=VECTOR_TYPES[collection.space.spec.precision],
             ),
-            [known[items[n].id] for n in replaced],
-            [CODES[items[n].modality] for n in replaced],
-            [embeddings[n] for n in replaced],
+            [known[items[n].id] for n in part],
+            [CODES[items[n].modality] for n in part],
+            [embeddings[n] for n in part],
         )
     return Written(len(fresh), len(replaced), tuple(skipped))
+
+
+def _parts(places: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(places), VECTORS_AT_ONCE):
+        yield places[start : start + VECTORS_AT_ONCE]
 
 
 def _record(number: int, item: NewItem) -> tuple[Any, ...]:
