@@ -59,6 +59,22 @@ class Precision(StrEnum):
     FLOAT16 = "float16"
 
 
+class MissingStatus(StrEnum):
+    NOT_FOUND = "404"
+    BAD_REQUEST = "400"
+
+
+class CreatedStatus(StrEnum):
+    OK = "200"
+    CREATED = "201"
+
+
+class Unindexed(StrEnum):
+    NOTHING = "nothing"
+    METADATA = "metadata"
+    ERROR = "error"
+
+
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
     host: str = knob("HOST", "127.0.0.1", "Address to listen on.")
@@ -121,6 +137,12 @@ class SearchSettings:
         2_000_000,
         "A cosine space of more vectors than this gets an index of their signs instead, a sixth "
         "of the size, whose finds are compared in full.",
+    )
+    index_quiet: float = knob(
+        "SEARCH_INDEX_QUIET",
+        20.0,
+        "Seconds without a write that an HNSW index waits for before it is built: with one, "
+        "writing is many times slower. It waits 30 times as long at most.",
     )
 
 
@@ -219,6 +241,42 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class VectorizeSettings:
+    max_dimensions: int = knob(
+        "VECTORIZE_MAX_DIMENSIONS",
+        1536,
+        "Most dimensions of an index made through the Vectorize API.",
+        least=1,
+        most=16_000,
+    )
+    max_indexes: int = knob(
+        "VECTORIZE_MAX_INDEXES", 50_000, "Most indexes of a project that the Vectorize API makes."
+    )
+    unindexed: Unindexed = knob(
+        "VECTORIZE_UNINDEXED",
+        Unindexed.NOTHING,
+        "A filter on a property without a metadata index: `nothing` matches, the `metadata` are "
+        "looked at, or it is an `error`.",
+    )
+    missing_status: MissingStatus = knob(
+        "VECTORIZE_MISSING_STATUS",
+        MissingStatus.NOT_FOUND,
+        "HTTP status where the index does not exist (code 3000): `404` or `400`.",
+    )
+    created_status: CreatedStatus = knob(
+        "VECTORIZE_CREATED_STATUS",
+        CreatedStatus.OK,
+        "HTTP status where an index was created: `200` or `201`.",
+    )
+    cursor_ttl: int = knob(
+        "VECTORIZE_CURSOR_TTL",
+        3600,
+        "Seconds that a cursor of a list of vectors stays valid.",
+        least=1,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     data_dir: Path = knob(
         "DATA_DIR", ROOT / ".data", "Embedded database, local media and the signing key."
@@ -228,6 +286,7 @@ class Settings:
     search: SearchSettings = field(default_factory=SearchSettings)
     media: MediaSettings = field(default_factory=MediaSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
+    vectorize: VectorizeSettings = field(default_factory=VectorizeSettings)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from app.store.fields import FieldIndexStore
     from app.store.indexes import IndexStore
     from app.store.outbox import Outbox
+
+# An index waits for a quiet time this many times as long at most.
+PATIENCE = 30
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +76,9 @@ class Housekeeper:
             kind = wanted_index(collection, space, self._settings)
             there = space.index_kind if space.index_state is IndexState.READY else None
             if kind is not None and (anew or kind is not there):
-                self._start_build(collection, space, kind)
+                self._start_build(
+                    collection, space, kind, 0.0 if anew else self._settings.index_quiet
+                )
             elif kind is None and anew and there is not None:
                 self._in_background(
                     f"index {space.key}",
@@ -87,12 +94,27 @@ class Housekeeper:
             lambda: self._fields.build(collection),
         )
 
-    def _start_build(self, collection: Collection, space: Space, kind: IndexKind) -> None:
+    def _start_build(
+        self, collection: Collection, space: Space, kind: IndexKind, quiet: float
+    ) -> None:
         self._in_background(
             f"index {space.key}",
             "index_build_failed",
-            lambda: self._indexes.build(collection, space, kind),
+            lambda: self._build_when_quiet(collection, space, kind, quiet),
         )
+
+    async def _build_when_quiet(
+        self, collection: Collection, space: Space, kind: IndexKind, quiet: float
+    ) -> None:
+        """Let a load end first, whichever process writes: with an index, it takes much longer."""
+        latest = monotonic() + PATIENCE * quiet
+        while quiet and monotonic() < latest:
+            [fresh] = await self._collections.by_keys([collection.key]) or [collection]
+            rest = quiet - (datetime.now(UTC) - fresh.updated_at).total_seconds()
+            if rest <= 0:
+                break
+            await asyncio.sleep(min(rest, quiet))
+        await self._indexes.build(collection, space, kind)
 
     def _in_background(
         self, name: str, event: str, work: Callable[[], Awaitable[object]]

@@ -31,7 +31,7 @@ async def engine_settings(
     return replace(
         settings,
         database=replace(settings.database, url=await postgres.create_database("migrated")),
-        search=replace(settings.search, exact_rows=150, hnsw_rows=150),
+        search=replace(settings.search, exact_rows=150, hnsw_rows=150, index_quiet=0.0),
         media=replace(settings.media, sweep_interval=0.2),
     )
 

@@ -38,7 +38,7 @@ async def housekeeper(
 ) -> AsyncIterator[Housekeeper]:
     settings = replace(
         database_settings,
-        search=replace(database_settings.search, exact_rows=50, hnsw_rows=100),
+        search=replace(database_settings.search, exact_rows=50, hnsw_rows=100, index_quiet=0.0),
         media=replace(database_settings.media, sweep_interval=0.05),
     )
     media: Any = NoMedia()
