@@ -24,6 +24,7 @@ from app.engine.querying import Querier
 from app.engine.recent import RecentCollections
 from app.engine.refining import Refiner
 from app.engine.searching import Searcher
+from app.engine.vector_indexes import VectorIndexes, VectorIndexStores
 from app.engine.words import WordIndexer
 from app.errors import NotFound, OmnivecError, Unavailable
 from app.media.decoder_pool import Decoders
@@ -36,9 +37,13 @@ from app.store.fields import FieldIndexStore
 from app.store.indexes import IndexStore
 from app.store.items import ItemStore
 from app.store.keys import KeyStore
+from app.store.metadata_indexes import MetadataIndexStore
+from app.store.mutations import MutationStore
 from app.store.outbox import Outbox
 from app.store.points import PointStore
+from app.store.projects import ProjectStore
 from app.store.rankings import RankingStore
+from app.store.ready_vectors import ReadyVectorStore
 from app.store.search import SearchStore
 from app.store.spaces import SpaceStore
 from app.store.vectors import VectorStore
@@ -103,6 +108,20 @@ class Engine:
         )
         self.indexes = IndexAdministration(
             self._collections, self._recent, fields, indexes, self._housekeeper
+        )
+        self.vector_indexes = VectorIndexes(
+            settings,
+            VectorIndexStores(
+                ProjectStore(database),
+                self._collections,
+                ReadyVectorStore(database, self._items),
+                MetadataIndexStore(database),
+                MutationStore(database),
+            ),
+            inputs,
+            self._indexer,
+            nearest,
+            self._housekeeper,
         )
         stack.push_async_callback(self.media.close)
         stack.push_async_callback(fetcher.aclose)

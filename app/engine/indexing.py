@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from app.domain.ids import new_id
 from app.domain.items import NewItem
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 # Items of one request on their way at once: two of the encoder's batches, so that the next one is
 # decoded while the last is encoded.
 ITEMS_IN_FLIGHT = 32
+
+
+class Put(Protocol):
+    """What stores prepared items, all or none, and takes their media off the outbox."""
+
+    async def __call__(self, collection: Collection, items: Sequence[NewItem], /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +66,16 @@ class Indexer:
         self._outbox = outbox
 
     async def index(
-        self, collection: Collection, items: Sequence[IndexItem], on_error: OnError
+        self,
+        collection: Collection,
+        items: Sequence[IndexItem],
+        on_error: OnError,
+        put: Put | None = None,
     ) -> IndexOutcome:
         """Store the items, all or none; or, skipping, those that can be.
 
-        Raises ItemsRejected with every failing item when `on_error` is FAIL.
+        `put` stores them in place of the item store. Raises ItemsRejected with every failing item
+        when `on_error` is FAIL.
         """
         keys = {
             index: new_key(collection.project_id, collection.id)
@@ -80,7 +91,7 @@ class Indexer:
                 raise ItemsRejected(failures)
             prepared = [result for result in results if isinstance(result, _Prepared)]
             if prepared:
-                await self._items.put(collection, [entry.item for entry in prepared])
+                await (put or self._items.put)(collection, [entry.item for entry in prepared])
         except OmnivecError:
             await self._outbox.expire(list(keys.values()))
             raise
