@@ -1,4 +1,4 @@
-"""Who calls, and what they may do: `Authorization: Bearer <key>`."""
+"""Who calls, and what they may do: `Authorization: Bearer <key>`, or as a face has it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from app.settings import ServerSettings
 
     Connection = ASGIConnection[Any, Any, Any, Any]
+    SecretOf = Callable[[Mapping[str, str]], str | None]
 
 DEFAULT_PROJECT = "default"
 
@@ -81,11 +82,14 @@ class Gate:
         self._open_until = 0.0
         self._key_exists = False
 
-    async def admit(self, connection: Connection) -> Principal:
-        """Return who calls. Raises Unauthenticated."""
+    async def admit(self, connection: Connection, secret_of: SecretOf | None = None) -> Principal:
+        """Return who calls, ANYONE where no key is needed. Raises Unauthenticated.
+
+        `secret_of` finds the key in the headers, if not as a bearer's.
+        """
         if self._mode is AuthMode.OFF:
             return ANYONE
-        secret = _bearer(connection.headers)
+        secret = (secret_of or bearer)(connection.headers)
         if self._mode is AuthMode.AUTO and await self._no_key_exists():
             if is_local(connection, self._own_host):
                 return ANYONE
@@ -131,13 +135,17 @@ def requires(scope: Scope) -> Callable[[Connection, BaseRouteHandler], Awaitable
 
     async def guard(connection: Connection, _: BaseRouteHandler) -> None:
         gate: Gate = connection.app.state.gate
-        principal = await gate.admit(connection)
-        if scope not in principal.scopes and Scope.ADMIN not in principal.scopes:
-            raise Forbidden(f"this key lacks the scope `{scope}`")
-        connection.scope["auth"] = principal
-        record(connection.scope).project = principal.project_id
+        let_in(connection, await gate.admit(connection), scope)
 
     return guard
+
+
+def let_in(connection: Connection, principal: Principal, scope: Scope) -> None:
+    """Let the request act as `principal`, who must have `scope`. Raises Forbidden."""
+    if scope not in principal.scopes and Scope.ADMIN not in principal.scopes:
+        raise Forbidden(f"this key lacks the scope `{scope}`")
+    connection.scope["auth"] = principal
+    record(connection.scope).project = principal.project_id
 
 
 def is_local(connection: Connection, own_host: str | None) -> bool:
@@ -156,7 +164,7 @@ def is_local(connection: Connection, own_host: str | None) -> bool:
     return host in {"localhost", own_host} or _is_address(host)
 
 
-def _bearer(headers: Mapping[str, str]) -> str | None:
+def bearer(headers: Mapping[str, str]) -> str | None:
     scheme, _, secret = headers.get("authorization", "").partition(" ")
     return secret.strip() or None if scheme.lower() == "bearer" else None
 

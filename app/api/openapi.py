@@ -7,8 +7,8 @@ objects that refuse unknown fields, and knows nothing of problem details.
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -17,7 +17,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import ParameterKwarg, QueryParameter
 from msgspec import Meta
 
-from app.api.problems import PROBLEM_JSON, TYPE_PREFIX, Problem
+from app.api.openapi_failures import ERRORS, PROBLEMS, FailureForm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Schemas = Mapping[Any, dict[str, Any]]
 
 _OPT = "documented"
+ALIAS = "alias"  # in the `opt` of a router: the same calls are documented under another path
+_PLACEHOLDER = re.compile(r"\{(\w+)")
 _REF = "#/components/schemas/{name}"
 
 DESCRIPTION = """\
@@ -43,43 +45,24 @@ TAGS = {
     "Collections": "Where items live.",
     "Items": "What is stored and found.",
     "Search": "Across images, texts and sounds.",
+    "Vectorize": "Cloudflare Vectorize v2, for its official clients.",
     "Health": "For load balancers and orchestrators.",
-}
-
-ERRORS = {
-    400: "Malformed JSON; or a field that is missing, wrong, unknown or out of range.",
-    401: "No key, or one that is unknown, expired or revoked.",
-    403: "The key lacks the scope.",
-    404: "Not there, or another project's.",
-    409: "The name is taken.",
-    413: "The body is too large.",
-    415: "The body is not JSON.",
-    422: "Media cannot be fetched or decoded.",
-    429: "Too much at once; try again after `Retry-After` seconds.",
-    503: "The database, the store or a model cannot be reached; try again later.",
-}
-_CODES = {
-    400: "invalid_request",
-    401: "unauthenticated",
-    403: "forbidden",
-    404: "not_found",
-    409: "name_taken",
-    413: "payload_too_large",
-    415: "unsupported_media_type",
-    422: "fetch_failed",
-    429: "overloaded",
-    503: "unavailable",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """What a handler's signature does not say: examples, and the errors beside the usual ones."""
+    """What a handler's signature does not say: examples, and the errors beside the usual ones.
+
+    `body` describes, as OpenAPI's `content`, a body that is no JSON.
+    """
 
     request: dict[str, Any] | None
     answer: dict[str, Any] | None
     errors: Mapping[int, str] = field(default_factory=dict)
     public: bool = False
+    body: dict[str, Any] | None = None
+    failures: FailureForm = PROBLEMS
 
 
 def documented(
@@ -88,9 +71,11 @@ def documented(
     answer: dict[str, Any] | None = None,
     errors: Mapping[int, str] | None = None,
     public: bool = False,
+    body: dict[str, Any] | None = None,
+    failures: FailureForm = PROBLEMS,
 ) -> dict[str, Any]:
     """Return the `opt` of a handler that the document shows; `public` handlers need no key."""
-    return {_OPT: Documented(request, answer, errors or {}, public)}
+    return {_OPT: Documented(request, answer, errors or {}, public, body, failures)}
 
 
 def build_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
@@ -100,12 +85,13 @@ def build_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
         for route in sorted(routes, key=lambda route: route.path_format)
         for handler in getattr(route, "route_handlers", ())
         if isinstance(handler, HTTPRouteHandler) and _OPT in handler.opt
+        if ALIAS not in handler.opt
     ]
     schemas, components = _schemas(handler for _, handler in found)
     paths: dict[str, dict[str, Any]] = {}
     for path, handler in found:
         for method in sorted(handler.http_methods):
-            paths.setdefault(path, {})[method.lower()] = _operation(handler, schemas)
+            paths.setdefault(path, {})[method.lower()] = _operation(path, handler, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -145,8 +131,9 @@ def build_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
 
 def _schemas(handlers: Iterable[HTTPRouteHandler]) -> tuple[Schemas, dict[str, Any]]:
     """Return the schema of each annotation that is used, and the components they refer to."""
-    annotations: list[Any] = [Problem]
+    annotations: list[Any] = []
     for handler in handlers:
+        annotations.append(handler.opt[_OPT].failures.schema)
         annotations.append(handler.parsed_return_field.annotation)
         annotations += [_constrained(parameter) for parameter in _parameters(handler)]
         if handler.parsed_data_field:
@@ -156,7 +143,7 @@ def _schemas(handlers: Iterable[HTTPRouteHandler]) -> tuple[Schemas, dict[str, A
     return dict(zip(unique, schemas, strict=True)), components
 
 
-def _operation(handler: HTTPRouteHandler, schemas: Schemas) -> dict[str, Any]:
+def _operation(path: str, handler: HTTPRouteHandler, schemas: Schemas) -> dict[str, Any]:
     doc: Documented = handler.opt[_OPT]
     operation: dict[str, Any] = {
         "operationId": handler.operation_id,
@@ -167,13 +154,18 @@ def _operation(handler: HTTPRouteHandler, schemas: Schemas) -> dict[str, Any]:
     }
     if doc.public:
         operation["security"] = []
-    if parameters := [_parameter(parameter, schemas) for parameter in _parameters(handler)]:
+    parameters = [_parameter(parameter, schemas) for parameter in _parameters(handler)]
+    named = {parameter["name"] for parameter in parameters}
+    parameters = [*_unnamed(path, named), *parameters]
+    if parameters:
         operation["parameters"] = parameters
     if data := handler.parsed_data_field:
         operation["requestBody"] = {
             "required": True,
             "content": {"application/json": _content(schemas[data.annotation], doc.request)},
         }
+    elif doc.body:
+        operation["requestBody"] = {"required": True, "content": doc.body}
     return operation
 
 
@@ -192,27 +184,23 @@ def _responses(
             },
         },
     )
+    form = doc.failures
     usual = [] if doc.public else [400, 401, 403, 503]
-    if handler.parsed_data_field:
+    if handler.parsed_data_field and doc.failures == PROBLEMS:
         usual += [413, 415]
     errors = {status: ERRORS[status] for status in usual} | dict(doc.errors)
     for status, text in sorted(errors.items()):
         headers = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
         if status in {429, 503}:
             headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
-        example = {
-            "type": TYPE_PREFIX + _CODES[status],
-            "title": HTTPStatus(status).phrase,
-            "status": status,
-            "detail": text,
-            "code": _CODES[status],
-        }
         yield (
             str(status),
             {
                 "description": text,
                 "headers": headers,
-                "content": {PROBLEM_JSON: _content(schemas[Problem], example)},
+                "content": {
+                    form.media_type: _content(schemas[form.schema], form.example(status, text))
+                },
             },
         )
 
@@ -244,6 +232,13 @@ def _parameter(definition: FieldDefinition, schemas: Schemas) -> dict[str, Any]:
         **described,
         "schema": schema,
     }
+
+
+def _unnamed(path: str, named: set[str]) -> Iterator[dict[str, Any]]:
+    """Describe the path's parameters that the handler's signature does not name."""
+    for name in _PLACEHOLDER.findall(path):
+        if name not in named:
+            yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 def _constrained(definition: FieldDefinition) -> Any:

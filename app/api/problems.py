@@ -66,6 +66,7 @@ STATUS: dict[type[Exception], int] = {
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.NameTaken: 409,
+    errors.LimitReached: 409,
     errors.PayloadTooLarge: 413,
     errors.MediaError: 422,
     errors.ItemsRejected: 422,

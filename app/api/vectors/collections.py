@@ -10,10 +10,10 @@ from msgspec import UNSET
 
 from app.api.auth import Scope, requires
 from app.api.context import engine_of
+from app.api.inputs import check_text
 from app.api.openapi import documented
 from app.api.requests import ApiRequest
 from app.api.vectors import examples, rendering
-from app.api.vectors.reading import check_text
 from app.api.vectors.schemas import (
     Collection,
     CollectionPage,

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from app.api.inline_media import NotBase64, TooLong, decode_base64
+from app.api.inputs import check_input, read_input
 from app.api.metadata import check_metadata
-from app.domain.modality import Modality
-from app.domain.requests import IndexItem, InlineInput, Input, OnError, TextInput, UrlInput
+from app.domain.requests import IndexItem, OnError
 from app.errors import InvalidInput, ItemFailure, PayloadTooLarge, Violation
 
 if TYPE_CHECKING:
@@ -23,11 +22,6 @@ if TYPE_CHECKING:
 
 MAX_ITEMS = 100
 MAX_DELETE_IDS = 1_000
-MAX_TEXT_CHARS = 8_192
-MAX_URL_CHARS = 8_192
-
-INPUT_FIELDS = ("image", "image_base64", "text", "audio", "audio_base64")
-_ONE_OF = "exactly one of image, image_base64, text, audio and audio_base64 is needed"
 _ITEM_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
@@ -95,56 +89,3 @@ def read_delete(request: schemas.DeleteItems) -> list[str]:
     if len(request.ids) > MAX_DELETE_IDS:
         raise PayloadTooLarge(f"at most {MAX_DELETE_IDS} ids are taken at once", ("ids",))
     return [name for name in request.ids if "\0" not in name]  # none is called so
-
-
-def check_text(text: str, path: Path) -> list[Violation]:
-    """Refuse the one character that Postgres cannot store."""
-    if "\0" in text:
-        return [Violation(path, f"{path[-1]} holds no NUL character")]
-    return []
-
-
-def given_inputs(fields: schemas.InputFields) -> list[str]:
-    return [name for name in INPUT_FIELDS if getattr(fields, name) is not None]
-
-
-def check_input(fields: schemas.InputFields, path: Path) -> tuple[str, list[Violation]]:
-    """Return the field that the content is in, and what is wrong with it."""
-    given = given_inputs(fields)
-    if len(given) != 1:
-        found = f"; there are {', '.join(given)}" if given else ""
-        return "", [Violation(path, _ONE_OF + found, "one_input")]
-    field = given[0]
-    place = (*path, field)
-    match field:
-        case "text":
-            text = fields.text or ""
-            if not 1 <= len(text) <= MAX_TEXT_CHARS:
-                return field, [Violation(place, f"text has 1 to {MAX_TEXT_CHARS} characters")]
-            return field, check_text(text, place)
-        case "image" | "audio":
-            url = getattr(fields, field)
-            if not 1 <= len(url) <= MAX_URL_CHARS:
-                return field, [Violation(place, f"a URL has 1 to {MAX_URL_CHARS} characters")]
-    return field, []
-
-
-async def read_input(
-    fields: schemas.InputFields, field: str, path: Path, limits: MediaSettings
-) -> Input:
-    value: str = getattr(fields, field)
-    match field:
-        case "text":
-            return TextInput(value)
-        case "image" | "audio":
-            return UrlInput(Modality(field), value, field)
-    modality = Modality.IMAGE if field == "image_base64" else Modality.AUDIO
-    limit = limits.image_max_bytes if modality is Modality.IMAGE else limits.audio_max_bytes
-    place = (*path, field)
-    try:
-        return InlineInput(modality, await decode_base64(value, limit), field)
-    except TooLong as error:
-        message = f"{error.size} bytes; at most {limit} are taken"
-        raise PayloadTooLarge(message, place) from None
-    except NotBase64 as error:
-        raise InvalidInput([Violation(place, str(error), "invalid_base64")]) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from app.api.filter_language import parse_filter, read_path
-from app.api.vectors.reading import (
+from app.api.inputs import (
     MAX_TEXT_CHARS,
     check_input,
     check_text,
