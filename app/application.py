@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from litestar import Litestar
 
-from app.api import vectors
+from app.api import vectorize, vectors
 from app.api.auth import Gate
 from app.api.docs import DocsController, encode_document
+from app.api.faces import rendering
 from app.api.health import HealthController
 from app.api.media import MediaController
 from app.api.problems import render
@@ -26,10 +27,16 @@ if TYPE_CHECKING:
 def create_app(settings: Settings) -> Litestar:
     """Build the app; its lifespan opens the engine, waits for its models, and closes it."""
     app = Litestar(
-        route_handlers=[vectors.router(), HealthController, MediaController, DocsController],
+        route_handlers=[
+            vectors.router(),
+            *vectorize.routers(settings.vectorize),
+            HealthController,
+            MediaController,
+            DocsController,
+        ],
         request_class=ApiRequest,
         request_max_body_size=settings.server.max_body_bytes,
-        exception_handlers={Exception: render},
+        exception_handlers={Exception: rendering(vectorize.FACES, default=render)},
         lifespan=[_lifespan],
         openapi_config=None,
         logging_config=None,

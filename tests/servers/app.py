@@ -53,6 +53,11 @@ class Service:
     def logs(self) -> list[dict[str, Any]]:
         return [msgspec.json.decode(line) for line in self.log.splitlines()]
 
+    @property
+    def process_id(self) -> int:
+        assert self._process
+        return self._process.pid
+
     def start(self, *arguments: str) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
