@@ -52,7 +52,7 @@ constraints: ## write constraints.txt anew with the newest versions that pyproje
 		cp "$$fresh/constraints.txt" constraints.txt
 
 clean: ## remove the virtual environment, caches and builds; .data, with what you indexed, stays
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache \
+	rm -rf $(VENV) .clients build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
 	find app docs migrations models tests -name __pycache__ -prune -exec rm -rf {} +
 

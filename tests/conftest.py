@@ -1,3 +1,3 @@
 """What every test can use."""
 
-pytest_plugins = ["tests.servers.app", "tests.servers.postgres"]
+pytest_plugins = ["tests.clients.installed", "tests.servers.app", "tests.servers.postgres"]
