@@ -73,17 +73,23 @@ class Housekeeper:
         With `anew`, because its tuning changed, also those that are there, or drop them.
         """
         for space in collection.spaces:
+            name = f"index {space.key}"
             kind = wanted_index(collection, space, self._settings)
             there = space.index_kind if space.index_state is IndexState.READY else None
             if kind is not None and (anew or kind is not there):
-                self._start_build(
-                    collection, space, kind, 0.0 if anew else self._settings.index_quiet
-                )
-            elif kind is None and anew and there is not None:
+                quiet = 0.0 if anew else self._settings.index_quiet
                 self._in_background(
-                    f"index {space.key}",
+                    name,
+                    "index_build_failed",
+                    partial(self._build_when_quiet, collection, space, kind, quiet),
+                    follow=anew,
+                )
+            elif kind is None and anew and (there is not None or name in self._builds):
+                self._in_background(
+                    name,
                     "index_drop_failed",
                     partial(self._indexes.drop, collection, space),
+                    follow=True,
                 )
 
     def build_fields(self, collection: Collection) -> asyncio.Task[None]:
@@ -92,15 +98,6 @@ class Housekeeper:
             f"fields {collection.key}",
             "field_build_failed",
             lambda: self._fields.build(collection),
-        )
-
-    def _start_build(
-        self, collection: Collection, space: Space, kind: IndexKind, quiet: float
-    ) -> None:
-        self._in_background(
-            f"index {space.key}",
-            "index_build_failed",
-            lambda: self._build_when_quiet(collection, space, kind, quiet),
         )
 
     async def _build_when_quiet(
@@ -117,15 +114,27 @@ class Housekeeper:
         await self._indexes.build(collection, space, kind)
 
     def _in_background(
-        self, name: str, event: str, work: Callable[[], Awaitable[object]]
+        self,
+        name: str,
+        event: str,
+        work: Callable[[], Awaitable[object]],
+        *,
+        follow: bool = False,
     ) -> asyncio.Task[None]:
-        """Start the work unless work of that name is under way."""
-        if (running := self._builds.get(name)) is not None:
-            return running
+        """Start the work unless work of that name is under way; or, to `follow`, after that."""
+        running = self._builds.get(name)
+        if running is not None:
+            if not follow:
+                return running
+            work = partial(_after, running, work)
         task = asyncio.create_task(self._guard(event, work), name=name)
         self._builds[name] = task
-        task.add_done_callback(lambda _: self._builds.pop(name, None))
+        task.add_done_callback(partial(self._forget, name))
         return task
+
+    def _forget(self, name: str, task: asyncio.Task[None]) -> None:
+        if self._builds.get(name) is task:  # and not what follows it
+            del self._builds[name]
 
     async def _run(self) -> None:
         while True:
@@ -163,6 +172,16 @@ class Housekeeper:
             pass
         except Exception:
             log.exception(event)
+
+
+async def _after(running: asyncio.Task[None], work: Callable[[], Awaitable[object]]) -> None:
+    try:
+        await asyncio.wait([running])
+    except asyncio.CancelledError:
+        running.cancel()
+        await asyncio.wait([running])
+        raise
+    await work()
 
 
 def wanted_index(

@@ -17,6 +17,7 @@ from app.errors import InvalidInput, NotFound
 from app.store.collections import CollectionStore
 from app.store.fields import FieldIndexStore
 from app.store.indexes import IndexStore
+from app.store.names import vectors_table
 from app.store.outbox import Outbox
 from tests.engine.factories import a_collection, put, random_vectors, reloaded
 
@@ -142,6 +143,29 @@ async def test_tuning_makes_indexes_and_drops_them(
     assert tuned.tuning.binary_rows == 100
     await until(is_binary)
     await indexes.tune("default", collection.id, SearchTuning(hnsw_rows=10_000))
+    await until(is_gone)
+
+
+async def test_the_last_of_two_tunings_counts_however_close_they_are(
+    database: Database, indexes: IndexAdministration, collection: Collection
+) -> None:
+    async def has_an_index() -> bool:
+        return bool(
+            await database.pool.fetchval(
+                "SELECT count(*) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
+                "JOIN pg_am ON pg_am.oid = relam "
+                f"WHERE amname = 'hnsw' AND indrelid = '{vectors_table(collection.space.key)}'"
+                "::regclass",
+            )
+        )
+
+    async def is_gone() -> bool:
+        (only,) = await indexes.status("default", collection.id)
+        return only.state is IndexState.NONE and not await has_an_index()
+
+    await indexes.tune("default", collection.id, SearchTuning(binary_rows=100))
+    await indexes.tune("default", collection.id, SearchTuning(hnsw_rows=10_000))
+    await asyncio.sleep(0.5)  # time for the first to be done, were it not undone
     await until(is_gone)
 
 
