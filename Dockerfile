@@ -3,11 +3,12 @@
 #   docker build --tag omnivec .
 #   docker run --publish 127.0.0.1:8000:8000 --volume omnivec:/data --env OMNIVEC_AUTH=off omnivec
 #
-# The image is for CPUs. For NVIDIA GPUs take PyTorch from PyPI, which brings CUDA along, and run
-# with `--gpus all`: docker build --build-arg TORCH_INDEX=https://pypi.org/simple --tag omnivec .
+# PyTorch as pip finds it brings CUDA along: run with `--gpus all` to use it. For CPUs alone an image
+# a fraction of the size comes from PyTorch's own index of CPU builds, named with
+# `--build-arg PIP_EXTRA_INDEX_URL=…`, which pip reads.
 
 FROM python:3.11-slim-bookworm AS build
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG PIP_EXTRA_INDEX_URL=
 WORKDIR /srv/omnivec
 RUN python -m venv .venv
 # The dependencies come first, with an empty package in the code's place: this layer stays as long
@@ -15,8 +16,7 @@ RUN python -m venv .venv
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir app \
     && touch app/__init__.py \
-    && .venv/bin/python -m pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" \
-        --constraint constraints.txt --editable .
+    && .venv/bin/python -m pip install --no-cache-dir --constraint constraints.txt --editable .
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin omnivec \

@@ -564,8 +564,6 @@ async def test_bundled_model_through_the_service(tmp_path: Path) -> None:
     settings = ModelSettings(directory=tmp_path)
     registry = Registry(settings)
     assert registry.entry(BUNDLED).card.loader is Loader.BUNDLED
-    if not registry.available(BUNDLED):
-        pytest.skip("the bundled weights are not built")
     model = registry.load(BUNDLED)
     service = EncoderService(settings, registry)
     await service.start()
