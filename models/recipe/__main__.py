@@ -1,22 +1,20 @@
 """Build the bundled model from the model kit.
 
-    python -m models.recipe --kit DIR [--out models/multimodal-embedding-v1] [--minutes 25]
+    python -m models.recipe --kit DIR [--out models/multimodal-embedding-v1]
 
-The corpus and the trained heads are kept in the work directory and not made again; training end to
-end goes on from its last checkpoint there. What changes the corpus needs another work directory.
+The corpus is kept in the work directory and not made again, and training goes on from its last
+checkpoint there. What changes the corpus or the steps needs another work directory.
 """
 
 from __future__ import annotations
 
 import argparse
-import pickle
 import time
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from safetensors.numpy import save_file
 
 from app.domain.modality import Modality
@@ -26,18 +24,20 @@ from app.encoders.cards import CARD_FILE
 from models.recipe import corpus
 from models.recipe.concepts import concept
 from models.recipe.evaluate import embed, embed_texts, evaluate
+from models.recipe.examples import gather
 from models.recipe.figures import BUNDLED, update_card
 from models.recipe.files import save_model
 from models.recipe.fit import balanced_mean, calibrate
+from models.recipe.stages import load, make, pictures, recordings
 from models.recipe.start import Start
-from models.recipe.train import Trainer, average, copy_state, gather
+from models.recipe.train import Lesson, Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from models.recipe.corpus import Part
 
 STARTED = time.monotonic()
+SIZES = {"image": 64, "audio": 96}  # examples in a step of one tower alone
+SIZES_TOGETHER = {"image": 40, "audio": 48}
 
 
 def main() -> None:
@@ -45,11 +45,14 @@ def main() -> None:
     parser.add_argument("--kit", type=Path, required=True, help="the model kit's directory")
     parser.add_argument("--out", type=Path, default=BUNDLED)
     parser.add_argument("--work", type=Path, default=Path.home() / ".cache" / "omnivec-recipe")
-    parser.add_argument("--minutes", type=float, default=25.0, help="of training end to end")
-    parser.add_argument("--head-steps", type=int, default=600)
-    parser.add_argument("--examples", type=int, default=6000, help="of each source, at most")
+    parser.add_argument("--image-steps", type=int, default=2600, help="of the image tower alone")
+    parser.add_argument("--audio-steps", type=int, default=2000, help="of the audio tower alone")
+    parser.add_argument("--steps", type=int, default=300, help="of all towers, end to end")
+    parser.add_argument("--examples", type=int, default=20_000, help="of each source, at most")
     parser.add_argument(
-        "--trained-share", type=float, default=0.75, help="of the weights; the start has the rest"
+        "--only",
+        choices=("image", "audio"),
+        help="train one tower alone and stop, so that two can train side by side",
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
@@ -62,11 +65,7 @@ def main() -> None:
         options.work.mkdir(parents=True, exist_ok=True)
         begin = Start(options.kit, options.seed)
         say("the start is built")
-        towers = (begin.modules.image, begin.modules.audio)
-        untrained = [copy_state(tower) for tower in towers]
         train(begin, options)
-        for tower, state in zip(towers, untrained, strict=True):
-            average(tower, state, options.trained_share)
         save_model(begin.modules, begin.tokenizer, options.out)
         say(f"wrote the towers to {options.out}")
     finish(options)
@@ -74,40 +73,27 @@ def main() -> None:
 
 def train(begin: Start, options: argparse.Namespace) -> None:
     """Train the start's towers in place."""
-    seed = options.seed
-    pictures = [
-        _stage(options, "clothing", lambda: corpus.clothing(options.kit, ("train",))),
-        _stage(options, "grocery", lambda: corpus.grocery(options.kit, ("train",))),
-        _stage(options, "emoji", lambda: corpus.emoji(options.kit, seed, 3)),
-        _stage(options, "scenes", lambda: corpus.scenes(seed, 6000)),
-        _stage(options, "words", lambda: corpus.written_words(options.kit, seed, 1500)),
-    ]
-    heard = [
-        _stage(options, "digits", lambda: corpus.digits(options.kit, ("train",), held_out=False)),
-        _stage(
-            options, "speech", lambda: corpus.spoken_words(options.kit, corpus.TRAIN_VOICES, 700)
-        ),
-        _stage(options, "sounds", lambda: corpus.sounds(seed, 60)),
-    ]
     captions: dict[str, int] = {}
-    modules = begin.modules
-    images = gather(pictures, modules.image, captions, options.work / "seen.pt")
-    say(f"the start has seen {len(images.inputs)} pictures")
-    audio = gather(heard, modules.audio, captions, options.work / "heard.pt")
-    say(f"the start has heard {len(audio.inputs)} sounds")
-    classes = {"image": begin.image_names, "audio": begin.audio_names}
-    trainer = Trainer(modules, begin.tokenizer, images, audio, list(captions), classes, seed)
+    modules, lessons = begin.modules, {}
+    for name, tower, names, classifier, kinds in (
+        ("image", modules.image, begin.image_names, begin.image_classifier, pictures),
+        ("audio", modules.audio, begin.audio_names, begin.audio_classifier, recordings),
+    ):
+        if options.only in {None, name}:
+            plan = kinds(options.kit, options.seed)
+            make(plan, options.work, options.examples, options.seed, say)
+            parts = [load(options.work, kind) for kind in plan]
+            examples = gather(parts, tower, classifier, captions, options.work / name, say)
+            lessons[name] = Lesson(tower, examples, classifier, names)
+            say(f"{name}: {len(examples)} examples")
+    trainer = Trainer(modules.text, begin.tokenizer, lessons, list(captions), options.seed, say)
     say(f"the start has read {len(captions)} captions")
-    heads = options.work / "heads.pt"
-    towers = {"image": modules.image, "audio": modules.audio}
-    if heads.exists():
-        for name, state in torch.load(heads).items():
-            towers[name].head.load_state_dict(state)
-    else:
-        trainer.heads(options.head_steps, 768, say)
-        torch.save({name: tower.head.state_dict() for name, tower in towers.items()}, heads)
-    until = time.time() + 60 * options.minutes
-    trainer.together(until, {"image": 40, "audio": 96}, options.work / "towers.pt", say)
+    steps = {"image": options.image_steps, "audio": options.audio_steps}
+    for name in lessons:
+        trainer.alone(name, steps[name], SIZES[name], options.work / f"{name}.pt")
+    if options.only:
+        raise SystemExit(f"the {options.only} tower is trained; now the other, or both")
+    trainer.together(options.steps, SIZES_TOGETHER, options.work / "towers.pt")
 
 
 def finish(options: argparse.Namespace) -> None:
@@ -164,22 +150,6 @@ def held_out(kit: Path, seed: int) -> dict[Modality, list[Part]]:
             corpus.sounds(seed, 20),
         ],
     }
-
-
-def _stage(options: argparse.Namespace, name: str, make: Callable[[], Part]) -> Part:
-    """Make a part of the corpus, or read it as it was made before."""
-    path = options.work / f"{name}.pickle"
-    if path.exists():
-        with path.open("rb") as file:
-            part: Part = pickle.load(file)  # noqa: S301 - our own file
-    else:
-        part = make()
-        draft = path.with_suffix(".draft")
-        draft.write_bytes(pickle.dumps(part, protocol=5))
-        draft.rename(path)
-    part = part.sample(options.seed, options.examples)
-    say(f"{name}: {len(part)} examples")
-    return part
 
 
 def say(text: str) -> None:

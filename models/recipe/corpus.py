@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from app.encoders.audio import SAMPLE_RATE, log_mel_windows
+from models.recipe.concepts import OF_SOUNDS
 from models.recipe.draw import (
     NUMBERS,
     counted_scene,
@@ -28,6 +29,7 @@ from models.recipe.draw import (
 from models.recipe.names import article
 from models.recipe.shapes import COLOURS, SHAPES, SIZE
 from models.recipe.sounds import KINDS, synthesise
+from models.recipe.waves import disturbed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,10 +40,14 @@ FONTS = Path("/usr/share/fonts")
 MAX_WINDOWS = 6  # of one sound; the rest is left out of training
 
 # Voices of espeak-ng: those trained on, and those kept for calibrating and for measuring.
-TRAIN_VOICES = ("en-us", "en-us+f2", "en-gb+m3", "en-gb-scotland", "en-us+m7", "en-029+f4")
+TRAIN_ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-029", "en-gb-x-gbcwmd")
+TRAIN_VARIANTS = ("", "+f1", "+f2", "+f4", "+f5", "+m3", "+m4", "+m5", "+m6", "+m7", "+m8")
+TRAIN_VOICES = tuple(accent + variant for accent in TRAIN_ACCENTS for variant in TRAIN_VARIANTS)
 HELD_OUT_SPEAKER = "theo"
 CALIBRATION_VOICES = ("en-gb-x-gbclan+m2",)
 TEST_VOICES = ("en-gb-x-rp+f3", "en-us+m1")
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 @dataclass
@@ -74,33 +80,43 @@ class Part:
         return part
 
 
-def clothing(kit: Path, splits: tuple[str, ...]) -> Part:
-    """Photos of clothes and shoes; a group is one of ten names."""
-    part = Part("clothing")
+def clothing(kit: Path, splits: tuple[str, ...], views: int = 1, seed: int = 0) -> Part:
+    """Photos of clothes and shoes; a group is one of ten names.
+
+    The first of a photo's `views` is the whole of it, the others are parts, changed a little.
+    """
+    part, source = Part("clothing"), random.Random(seed)
     for record, data in _records(kit / "clothing.tar", splits):
         name = record["labels"][-1].replace("_", " ").lower()
-        part.add(_photo(data), (f"a photo of {article(name)}", name, article(name)), name)
+        captions = (f"a photo of {article(name)}", name, article(name))
+        for pixels in _views(data, views, source):
+            part.add(pixels, captions, name)
     return part
 
 
-def grocery(kit: Path, splits: tuple[str, ...]) -> Part:
-    """Photos of food; captions go from the finest name to the description's first sentence."""
-    part = Part("grocery")
+def grocery(kit: Path, splits: tuple[str, ...], views: int = 1, seed: int = 0) -> Part:
+    """Photos of food, with views as of clothing.
+
+    Captions go from the finest name to the description's first sentence.
+    """
+    part, source = Part("grocery"), random.Random(seed)
     for record, data in _records(kit / "grocery.tar", splits):
         names = record["labels"]
         said = record["description"].split(". ")[0]
-        captions = (f"a photo of {names[-1]}", *names[1:], said)
-        part.add(_photo(data), captions, names[-1])
+        photographed = tuple(f"a photo of {article(name)}" for name in names[1:])
+        captions = (f"a photo of {names[-1]}", *photographed, *names[1:], said)
+        for pixels in _views(data, views, source):
+            part.add(pixels, captions, names[-1])
     return part
 
 
-def emoji(kit: Path, seed: int, renderings: int) -> Part:
+def emoji(kit: Path, seed: int, renderings: int, split: str = "val") -> Part:
     """Every emoji, drawn so many times on grounds of all kinds; captions are its Unicode names.
 
-    Some grounds are parts of photos: those of one split, for measuring as for training.
+    Some grounds are parts of the photos of one split.
     """
     part, source = Part("emoji"), random.Random(seed)
-    photos = [Image.fromarray(one) for one in grocery(kit, ("val",)).content]
+    photos = [Image.fromarray(one) for one in grocery(kit, (split,)).sample(seed, 400).content]
     for record, data in _records(kit / "emoji.tar", None):
         drawn = Image.open(io.BytesIO(data)).convert("RGBA")
         names = tuple(record["names"])
@@ -145,14 +161,21 @@ def written_words(kit: Path, seed: int, number: int) -> Part:
     return part
 
 
-def digits(kit: Path, splits: tuple[str, ...], *, held_out: bool) -> Part:
-    """Digits that people said: those of the speaker who is never trained on, or the others'."""
-    names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-    part = Part("digits")
+def digits(
+    kit: Path, splits: tuple[str, ...], *, held_out: bool, views: int = 1, seed: int = 0
+) -> Part:
+    """Digits that people said: those of the speaker who is never trained on, or the others'.
+
+    The first of `views` is the recording, the others are faster or slower, higher or lower.
+    """
+    part, source = Part("digits"), np.random.default_rng(seed)
     for record, data in _records(kit / "spoken-digits.tar", splits):
         if (record["speaker"] == HELD_OUT_SPEAKER) is held_out:
-            word = names[record["digit"]]
-            part.add(_windows(_decode(data)), _said(word), f"said {word}")
+            word, wave = DIGITS[record["digit"]], _decode(data)
+            for view in range(views):
+                part.add(
+                    _windows(disturbed(wave, source) if view else wave), _said(word), f"said {word}"
+                )
     return part
 
 
@@ -165,12 +188,33 @@ def spoken_words(kit: Path, voices: tuple[str, ...], number: int) -> Part:
     return part
 
 
+def spoken_differently(kit: Path, seed: int, number: int, times: int) -> Part:
+    """The first words of the vocabulary and the digits, each so many times: for training.
+
+    Every time in another training voice, pitch and speed, in a room or with noise.
+    """
+    part, voices, source = Part("speech"), random.Random(seed), np.random.default_rng(seed)
+    for word in dict.fromkeys((*vocabulary(kit)[:number], *DIGITS)):
+        for voice in voices.sample(TRAIN_VOICES, times):
+            pitch, speed = voices.randint(20, 80), voices.randint(130, 210)
+            wave = disturbed(_speak(word, voice, pitch, speed), source)
+            part.add(_windows(wave), _said(word), f"said {word}")
+    return part
+
+
 def sounds(seed: int, each: int) -> Part:
-    """So many synthesised sounds of each kind; a group is the kind's name."""
+    """So many synthesised sounds of each kind; a group is the kind's name.
+
+    What makes a sound is among its captions, so that the sound finds pictures of that too.
+    """
     part, source = Part("sounds"), np.random.default_rng(seed)
     for kind in KINDS:
+        captions = kind.captions
+        if kind.captions[0] in OF_SOUNDS:
+            maker = OF_SOUNDS[kind.captions[0]]
+            captions = tuple(dict.fromkeys((*captions, maker, f"a photo of {article(maker)}")))
         for _ in range(each):
-            part.add(_windows(synthesise(kind, source)), kind.captions, kind.captions[0])
+            part.add(_windows(synthesise(kind, source)), captions, kind.captions[0])
     return part
 
 
@@ -207,10 +251,23 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return file.read()
 
 
-def _photo(data: bytes) -> NDArray[np.uint8]:
+def _views(data: bytes, views: int, source: random.Random) -> Iterator[NDArray[np.uint8]]:
+    """Yield a photo whole, then parts of it: cut out, some mirrored, lighter or darker."""
     with Image.open(io.BytesIO(data)) as photo:
         photo.draft("RGB", (2 * SIZE, 2 * SIZE))
-        return np.asarray(photo.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+        whole = photo.convert("RGB")
+    yield np.asarray(whole.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+    for _ in range(views - 1):
+        width, height = (int(side * source.uniform(0.65, 1.0)) for side in whole.size)
+        left = source.randint(0, whole.width - width)
+        top = source.randint(0, whole.height - height)
+        box = (left, top, left + width, top + height)
+        part = whole.resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=box)
+        if source.random() < 0.5:
+            part = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+            part = change(part).enhance(source.uniform(0.75, 1.25))
+        yield np.asarray(part)
 
 
 def _windows(samples: NDArray[np.float32]) -> NDArray[np.float16]:
@@ -226,12 +283,16 @@ def _decode(data: bytes) -> NDArray[np.float32]:
     return np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(np.float32)
 
 
-def _speak(word: str, voice: str) -> NDArray[np.float32]:
-    """Say a word with espeak-ng; SystemExit if it is not installed."""
+def _speak(word: str, voice: str, pitch: int = 50, speed: int = 175) -> NDArray[np.float32]:
+    """Say a word with espeak-ng; SystemExit if it is not installed.
+
+    Pitch is from 0 to 99, speed in words a minute.
+    """
     program = shutil.which("espeak-ng")
     if program is None:
         raise SystemExit("espeak-ng is missing: it is a Debian package of that name")
-    command = [program, "-v", voice, "--stdout", word]
+    manner = ["-v", voice, "-p", str(pitch), "-s", str(speed)]
+    command = [program, *manner, "--stdout", word]
     spoken = subprocess.run(command, capture_output=True, check=True).stdout  # noqa: S603
     header = bytearray(spoken)  # espeak-ng cannot know the length in advance and writes a huge one
     header[40:44] = (len(spoken) - 44).to_bytes(4, "little")

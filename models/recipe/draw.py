@@ -112,6 +112,7 @@ def _placed(random: Random, colour: str, shape: str, ground: str) -> Picture:
     draw_shape(ImageDraw.Draw(canvas), shape, centre, radius, shade(random, colour), 0.0)
     phrase = noun_phrase(1, colour, shape)
     captions = (
+        phrase,
         f"{phrase} {place}",
         f"{phrase} {place} on {article(ground)} background",
         f"{phrase} {place} of the picture",

@@ -110,6 +110,8 @@ class Start:
         """`seed` turns text's isometry into 1024 dimensions: one seed, one space."""
         torch.manual_seed(seed)
         self.modules, image, audio = start_towers(kit)
+        self.image_classifier = (image[0][1:], image[1][1:])  # without the background class
+        self.audio_classifier = audio
         self.tokenizer = start_tokenizer()
         text = self.modules.text
         self.image_names = class_vectors(

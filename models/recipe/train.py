@@ -1,16 +1,16 @@
-"""Training: first the heads on what the trunks see, then all towers end to end.
+"""Training: each tower's late stages and head alone, then all towers end to end.
 
-Contrastive learning pulls each picture or sound to its captions and away from the others' (Radford
-et al. 2021); what fits several captions is not pushed away from any of them. Distillation keeps
-the start: a photo's likeness to ImageNet's classes, a sound's to AudioSet's, a text's direction.
+Pictures and sounds learn to pick their caption among thousands; what the starting classifiers knew
+is distilled: their classes' shares into the ranking of the classes' names, their logits into the
+trunk, and, for classes of which the corpus holds no example, from features made up for them.
 """
 
 from __future__ import annotations
 
-import random
-import time
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,173 +18,65 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from app.encoders.minilm import pad_tokens
+from models.recipe.examples import early, half_precision, late, late_parameters, taken
+from models.recipe.losses import (
+    IMAGENET,
+    contrast,
+    keep_likeness,
+    keep_logits,
+    keep_names,
+    likely,
+    pick,
+    pool_all,
+)
 from models.recipe.start import encode_texts, tensor_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-    from app.encoders.bundled import ConvTower, TowerModules
-    from models.recipe.corpus import Part
+    from app.encoders.bundled import ConvTower
+    from app.encoders.minilm import TextTower
+    from models.recipe.examples import Examples, Trunk
+    from models.recipe.files import Classifier
 
-TEMPERATURE = 0.05
-CLASS_TEMPERATURE = 0.05
-# How often each source is drawn, and how strongly it is held to the start.
-SHARES = {
-    "clothing": 2.0,
-    "grocery": 2.0,
-    "emoji": 3.0,
-    "scenes": 3.0,
-    "words": 1.0,
-    "digits": 1.5,
-    "speech": 3.0,
-    "sounds": 2.0,
-}
-KEPT = {"clothing": 1.0, "grocery": 1.0, "emoji": 0.1, "words": 0.1, "sounds": 0.1}
-TEXT_KEPT = 20.0
-AT_ONCE = 16  # larger batches of pictures leave the processor's cache
+TRUNK_RATES, HEAD_RATE = {"image": 1e-4, "audio": 3e-4}, 1e-3  # of a tower alone
+WARM_UP = 100
+# All towers end to end: rates, smaller by as much as more may be lost.
+END_RATES = {"trunk": 3e-5, "head": 1e-4, "text": 5e-6}
+# What is kept of the start, against picking captions: of what photos show there is little in the
+# corpus, so that all else that the image trunk sees in them must be held; sounds are many.
+NAMES_KEPT = {"image": 1.0, "audio": 0.6}
+LOGITS_KEPT = {"image": 10.0, "audio": 2.0}
+MADE_UP_KEPT = 0.5
+TEXT_KEPT = 200.0
+RIVALS = 3000  # captions drawn in each step beside those of the batch and all names
+MADE_UP = 64
+CHECKPOINT_STEPS = 200
 
 
 @dataclass
-class Set:
-    """Examples of one modality, ready to draw from.
+class Lesson:
+    """A tower, its examples, and what of the start is kept of it.
 
-    `inputs[i]` is a picture or a sound's windows, `features[i]` float32 [windows, f] what the
-    start's trunk makes of it, `start[i]` [d] the start's vector, `caption_ids[i]` rows of the
-    texts that fit.
+    `names` float32 [classes, d]: the classes' names; `classifier`: the start's last layer.
     """
 
-    inputs: list[NDArray[Any]]
-    features: list[Tensor]
-    start: Tensor
-    caption_ids: list[list[int]]
-    groups: list[int]
-    kept: Tensor
-    weights: NDArray[np.float64]
-
-    def draw(self, source: np.random.Generator, size: int) -> NDArray[np.intp]:
-        return source.choice(len(self.weights), min(size, len(self.weights)), False, self.weights)
+    tower: ConvTower
+    examples: Examples
+    classifier: Classifier
+    names: Tensor
 
 
 @dataclass
 class Texts:
-    """Every caption once: token ids, and float32 [n, d] unit vectors of the start."""
+    """Every caption once: token ids, and float32 [m, d] unit vectors of the start."""
 
     tokens: list[Tensor]
     start: Tensor
-
-
-def gather(parts: Sequence[Part], tower: ConvTower, captions: dict[str, int], cache: Path) -> Set:
-    """Put parts of one modality together and run the start's tower over them.
-
-    What the trunk makes of them is kept in the file `cache`.
-    """
-    inputs = [content for part in parts for content in part.content]
-    if cache.exists():
-        features = list(torch.load(cache).split(window_counts(inputs)))
-    else:
-        features = trunk_features(tower, inputs)
-        torch.save(torch.cat(features), cache)
-    with torch.no_grad():
-        start = torch.stack([pool(tower, part) for part in features])
-    names: dict[str, int] = {}
-    groups = [names.setdefault(group, len(names)) for part in parts for group in part.groups]
-    weights = np.concatenate([np.full(len(p), SHARES[p.source] / len(p)) for p in parts])
-    return Set(
-        inputs=inputs,
-        features=features,
-        start=start,
-        caption_ids=[
-            [captions.setdefault(text, len(captions)) for text in texts]
-            for part in parts
-            for texts in part.captions
-        ],
-        groups=groups,
-        kept=torch.tensor([KEPT.get(p.source, 0.0) for p in parts for _ in range(len(p))]),
-        weights=weights / weights.sum(),
-    )
-
-
-@torch.no_grad()
-def trunk_features(tower: ConvTower, inputs: Sequence[NDArray[Any]]) -> list[Tensor]:
-    """What the trunk makes of each input: float32 [windows, f], one window for a picture."""
-    out: list[Tensor] = []
-    for start in range(0, len(inputs), AT_ONCE):
-        part = inputs[start : start + AT_ONCE]
-        out += tower.trunk(tensor_of(part)).split(window_counts(part))
-    return out
-
-
-def window_counts(inputs: Iterable[NDArray[Any]]) -> list[int]:
-    return [1 if one.dtype == np.uint8 else len(one) for one in inputs]
-
-
-def pool(tower: ConvTower, features: Tensor) -> Tensor:
-    """[windows, f] → the unit vector [d] of the whole, as the service makes it."""
-    vectors = functional.normalize(tower.head["mlp"](features), dim=1)
-    return functional.normalize(vectors.mean(0), dim=0)
-
-
-def pool_all(tower: ConvTower, features: Tensor, counts: Sequence[int]) -> Tensor:
-    """[all windows, f] → unit vectors [n, d] of examples with so many windows each."""
-    vectors = functional.normalize(tower.head["mlp"](features), dim=1)
-    owner = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    sums = torch.zeros(len(counts), vectors.shape[1]).index_add(0, owner, vectors.float())
-    return functional.normalize(sums, dim=1)
-
-
-def contrast(one: Tensor, other: Tensor, fits: Tensor) -> Tensor:
-    """InfoNCE in both directions over unit vectors [n, d]; `fits` [n, n] says what is a match."""
-    logits = one @ other.T / TEMPERATURE
-    targets = fits.float()
-    losses = [
-        -(t / t.sum(1, keepdim=True) * scores.log_softmax(1)).sum(1).mean()
-        for t, scores in ((targets, logits), (targets.T, logits.T))
-    ]
-    return (losses[0] + losses[1]) / 2
-
-
-def keep_classes(vectors: Tensor, start: Tensor, classes: Tensor, weights: Tensor) -> Tensor:
-    """How far vectors have moved among the classes' names since the start, KL divergence."""
-    if not bool(weights.any()):
-        return vectors.sum() * 0
-    now = (vectors @ classes.T / CLASS_TEMPERATURE).log_softmax(1)
-    then = (start @ classes.T / CLASS_TEMPERATURE).log_softmax(1)
-    moved = (then.exp() * (then - now)).sum(1)
-    return (weights * moved).mean()
-
-
-def _descend(
-    optimiser: torch.optim.Optimizer, loss: Tensor, clipped: Sequence[nn.Module] = ()
-) -> None:
-    """Take one step; the gradients of the `clipped` modules are at most 1 long."""
-    optimiser.zero_grad()
-    torch.autograd.backward(loss)
-    for module in clipped:
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-    optimiser.step()
-
-
-def copy_state(tower: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in tower.state_dict().items()}
-
-
-def average(tower: nn.Module, start: Mapping[str, Tensor], trained_share: float) -> None:
-    """Move a trained tower back towards its start, weight by weight.
-
-    What was not trained on is remembered better so, and little of what was learnt is lost
-    (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
-    """
-    trained = tower.state_dict()
-    tower.load_state_dict(
-        {
-            name: trained_share * tensor + (1 - trained_share) * start[name]
-            for name, tensor in trained.items()
-        }
-    )
 
 
 class Trainer:
@@ -192,110 +84,214 @@ class Trainer:
 
     def __init__(
         self,
-        modules: TowerModules,
+        text: TextTower,
         tokenizer: Tokenizer,
-        images: Set,
-        audio: Set,
+        lessons: Mapping[str, Lesson],
         captions: Sequence[str],
-        classes: dict[str, Tensor],
         seed: int,
+        say: Callable[[str], None],
     ) -> None:
-        """`classes` holds the start's class vectors [classes, d] of "image" and "audio"."""
-        self._modules = modules
-        self._sets = {"image": (modules.image, images), "audio": (modules.audio, audio)}
-        self._classes = classes
+        """`lessons` are those of "image" and "audio"."""
+        self._text = text
+        self._lessons = lessons
         tokens = [torch.tensor(entry.ids) for entry in tokenizer.encode_batch(list(captions))]
-        self._texts = Texts(tokens, encode_texts(modules.text, tokenizer, captions))
-        self._source = np.random.default_rng(seed)
-        self._pick = random.Random(seed)
+        self._texts = Texts(tokens, encode_texts(text, tokenizer, captions))
+        self._seed = seed
+        self._say = say
+        self._always = {
+            name: np.unique([ids[0] for ids in lesson.examples.caption_ids])
+            for name, lesson in lessons.items()
+        }
+        self._all = {
+            name: np.unique(list(chain(*lesson.examples.caption_ids)))
+            for name, lesson in lessons.items()
+        }
 
-    def heads(self, steps: int, batch: int, say: Callable[[str], None]) -> None:
-        """Train both heads on the start's features against the start's text vectors."""
-        for name, (tower, examples) in self._sets.items():
-            head = tower.head
-            optimiser = torch.optim.AdamW(head.parameters(), 3e-4, weight_decay=0.01)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, steps)
-            for step in range(steps):
-                rows = examples.draw(self._source, batch)
-                texts, fits = self._targets(examples, rows)
-                part = [examples.features[row] for row in rows]
-                vectors = pool_all(tower, torch.cat(part), [len(one) for one in part])
-                loss = contrast(vectors, self._texts.start[texts], fits) + self._kept(
-                    name, vectors, examples, rows
-                )
-                _descend(optimiser, loss)
-                schedule.step()
-                if step % 50 == 0:
-                    say(f"{name} head, step {step} of {steps}: loss {loss.item():.3f}")
-
-    def together(
-        self, until: float, sizes: dict[str, int], checkpoint: Path, say: Callable[[str], None]
-    ) -> None:
-        """Train all towers until the clock says so; goes on from `checkpoint` if there is one."""
-        modules = self._modules
-        groups = [
-            {"params": tower.trunk.parameters(), "lr": 3e-5} for tower, _ in self._sets.values()
-        ]
-        groups += [
-            {"params": tower.head.parameters(), "lr": 2e-4} for tower, _ in self._sets.values()
-        ]
-        groups.append({"params": modules.text.parameters(), "lr": 5e-6})
-        optimiser = torch.optim.AdamW(groups, weight_decay=0.0)
-        towers = {"image": modules.image, "audio": modules.audio, "text": modules.text}
-        begun = time.time()
-        if checkpoint.exists():
-            saved = torch.load(checkpoint)
-            for name, tower in towers.items():
-                tower.load_state_dict(saved[name])
-            optimiser.load_state_dict(saved["optimiser"])
-            say(f"going on from {checkpoint.name}")
-        rates = [group["lr"] for group in optimiser.param_groups]
-        step = 0
-        while (now := time.time()) < until:
-            left = (until - now) / (until - begun)
-            for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate * min(1.0, (step + 1) / 20) * min(1.0, left / 0.5)
-            loss = self._step(sizes)
-            _descend(optimiser, loss, (modules.image, modules.audio))
-            if step % 10 == 0:
-                say(f"all towers, step {step}, {until - now:.0f} s left: loss {loss.item():.3f}")
-            if step % 50 == 49:
-                torch.save(
-                    {name: tower.state_dict() for name, tower in towers.items()}
-                    | {"optimiser": optimiser.state_dict()},
-                    checkpoint,
-                )
-            step += 1
-
-    def _step(self, sizes: dict[str, int]) -> Tensor:
-        loss = torch.zeros(())
-        for name, (tower, examples) in self._sets.items():
-            rows = examples.draw(self._source, sizes[name])
-            texts, fits = self._targets(examples, rows)
-            part = [examples.inputs[row] for row in rows]
-            vectors = pool_all(tower, tower.trunk(tensor_of(part)), window_counts(part))
-            written = self._written(texts)
-            loss = loss + contrast(vectors, written, fits)
-            loss = loss + self._kept(name, vectors, examples, rows)
-            moved = 1 - (written * self._texts.start[texts]).sum(1)
-            loss = loss + TEXT_KEPT * moved.mean()
-        return loss
-
-    def _kept(self, name: str, vectors: Tensor, examples: Set, rows: NDArray[np.intp]) -> Tensor:
-        chosen = torch.from_numpy(rows)
-        return keep_classes(
-            vectors, examples.start[chosen], self._classes[name], examples.kept[chosen]
+    def alone(self, name: str, steps: int, size: int, checkpoint: Path) -> None:
+        """Train a tower's late stages and head against the start's texts; resumable."""
+        lesson = self._lessons[name]
+        tower = lesson.tower
+        optimiser = torch.optim.AdamW(
+            [
+                {"params": late_parameters(tower.trunk), "lr": TRUNK_RATES[name]},
+                {"params": tower.head.parameters(), "lr": HEAD_RATE},
+            ],
+            weight_decay=0.01,
         )
 
-    def _targets(self, examples: Set, rows: NDArray[np.intp]) -> tuple[list[int], Tensor]:
-        """A caption for each example, and which of them fit which examples: [n, n]."""
-        texts = [self._pick.choice(examples.caption_ids[row]) for row in rows]
-        groups = torch.tensor([examples.groups[row] for row in rows])
-        fits = groups[:, None] == groups[None, :]
-        owned = [set(examples.caption_ids[row]) for row in rows]
-        fits |= torch.tensor([[text in known for text in texts] for known in owned])
-        return texts, fits
+        def loss(source: np.random.Generator) -> Tensor:
+            chosen = lesson.examples.draw(source, size)
+            rows, counts = lesson.examples.of(chosen)
+            x = taken(lesson.examples.rows[rows])
+            return self._lesson_loss(name, late, x, chosen, rows, counts, source)
 
-    def _written(self, texts: Sequence[int]) -> Tensor:
+        self._descend(f"{name} alone", optimiser, [tower], loss, steps, checkpoint)
+
+    def together(self, steps: int, sizes: Mapping[str, int], checkpoint: Path) -> None:
+        """Train all towers, every layer of them; resumable."""
+        towers = [lesson.tower for lesson in self._lessons.values()]
+        groups = [
+            {"params": part.parameters(), "lr": END_RATES[kind]}
+            for tower in towers
+            for kind, part in (("trunk", tower.trunk), ("head", tower.head))
+        ]
+        groups.append({"params": self._text.parameters(), "lr": END_RATES["text"]})
+        optimiser = torch.optim.AdamW(groups, weight_decay=0.0)
+
+        def loss(source: np.random.Generator) -> Tensor:
+            total = torch.zeros(())
+            for name, lesson in self._lessons.items():
+                examples = lesson.examples
+                chosen = examples.draw(source, sizes[name])
+                rows, counts = examples.of(chosen)
+                x = tensor_of([examples.inputs[one] for one in chosen])
+                total = total + self._lesson_loss(
+                    name, _whole, x, chosen, rows, counts, source, live=True
+                )
+            return total
+
+        self._descend("all towers", optimiser, [*towers, self._text], loss, steps, checkpoint)
+
+    def _descend(
+        self,
+        title: str,
+        optimiser: torch.optim.Optimizer,
+        modules: Sequence[nn.Module],
+        loss: Callable[[np.random.Generator], Tensor],
+        steps: int,
+        checkpoint: Path,
+    ) -> None:
+        """Take so many steps down the loss, from the checkpoint if there is one.
+
+        Every step's random numbers come from its own seed, so that a resumed run is the same run.
+        """
+        first = 0
+        if checkpoint.exists():
+            saved = torch.load(checkpoint)
+            for module, state in zip(modules, saved["modules"], strict=True):
+                module.load_state_dict(state)
+            optimiser.load_state_dict(saved["optimiser"])
+            first = saved["steps"]
+            self._say(f"{title}: going on from step {first}")
+        rates = [group.setdefault("first_lr", group["lr"]) for group in optimiser.param_groups]
+        for step in range(first, steps):
+            pace = min(1.0, (step + 1) / WARM_UP) * (1 + math.cos(math.pi * step / steps)) / 2
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * pace
+            value = loss(np.random.default_rng((self._seed, step)))
+            optimiser.zero_grad()
+            torch.autograd.backward(value)
+            for module in modules:
+                nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+            optimiser.step()
+            if step % 50 == 0:
+                self._say(f"{title}, step {step} of {steps}: loss {value.item():.3f}")
+            if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == steps:
+                _save(checkpoint, modules, optimiser, step + 1)
+
+    def _lesson_loss(
+        self,
+        name: str,
+        look: Callable[[Trunk, Tensor], Tensor],
+        x: Tensor,
+        chosen: NDArray[np.intp],
+        rows: NDArray[np.intp],
+        counts: list[int],
+        source: np.random.Generator,
+        *,
+        live: bool = False,
+    ) -> Tensor:
+        """The loss of some examples; `live` lets the text tower learn with them."""
+        lesson = self._lessons[name]
+        tower, examples = lesson.tower, lesson.examples
+        with half_precision():
+            features = look(tower.trunk, x)
+        features = features.float()
+        vectors = pool_all(tower.head["mlp"](features), counts)
+        kept = torch.from_numpy(examples.kept[chosen])
+        by_row = torch.repeat_interleave(kept, torch.tensor(counts))
+        then = torch.from_numpy(examples.logits[rows]).float()
+        shares = _means(likely(then), counts)
+        loss = self._captions(name, vectors, chosen, source)
+        loss = loss + NAMES_KEPT[name] * keep_names(vectors, lesson.names, shares, kept)
+        now = functional.linear(features, *lesson.classifier)
+        loss = loss + LOGITS_KEPT[name] * keep_logits(now, then, by_row)
+        loss = loss + MADE_UP_KEPT * self._made_up(lesson, features.detach(), source)
+        return loss + self._live(vectors, chosen, examples, source) if live else loss
+
+    def _captions(
+        self, name: str, vectors: Tensor, chosen: NDArray[np.intp], source: np.random.Generator
+    ) -> Tensor:
+        """Pick one of each example's captions among all names and a sample of other captions."""
+        fit = [self._lessons[name].examples.caption_ids[one] for one in chosen]
+        others = source.choice(self._all[name], min(RIVALS, len(self._all[name])), replace=False)
+        own = np.array(list(chain(*fit)))
+        candidates = np.unique(np.concatenate([self._always[name], others, own]))
+        places = [np.searchsorted(candidates, ids) for ids in fit]
+        also = torch.zeros(len(fit), len(candidates), dtype=torch.bool)
+        for row, place in enumerate(places):
+            also[row, torch.from_numpy(place)] = True
+        right = torch.tensor([int(source.choice(place)) for place in places])
+        return pick(vectors, self._texts.start[torch.from_numpy(candidates)], right, also)
+
+    def _made_up(self, lesson: Lesson, features: Tensor, source: np.random.Generator) -> Tensor:
+        """Keep the head's knowledge of all classes, on features made up for some of them.
+
+        A real example's features are moved along a class's row of the classifier until it says
+        that class as firmly as it does of a good example.
+        """
+        weight, bias = lesson.classifier
+        classes = torch.from_numpy(source.integers(0, len(weight), MADE_UP))
+        base = features[torch.from_numpy(source.integers(0, len(features), MADE_UP))]
+        base = base * torch.from_numpy(source.uniform(0.2, 1.0, (MADE_UP, 1))).float()
+        towards = weight[classes].clamp(min=0)
+        said = (base * weight[classes]).sum(1) + bias[classes]
+        low, high = (8.0, 15.0) if len(weight) >= IMAGENET else (0.0, 4.0)
+        wanted = torch.from_numpy(source.uniform(low, high, MADE_UP)).float()
+        length = (wanted - said).clamp(min=0) / (towards * weight[classes]).sum(1).clamp(min=1e-6)
+        made = base + length[:, None] * towards
+        shares = likely(functional.linear(made, weight, bias))
+        vectors = functional.normalize(lesson.tower.head["mlp"](made), dim=1)
+        return keep_names(vectors, lesson.names, shares, torch.ones(MADE_UP))
+
+    def _live(
+        self,
+        vectors: Tensor,
+        chosen: NDArray[np.intp],
+        examples: Examples,
+        source: np.random.Generator,
+    ) -> Tensor:
+        """Contrast with captions as the text tower writes them now, kept as alike as they were."""
+        owned = [set(examples.caption_ids[one]) for one in chosen]
+        texts = [int(source.choice(examples.caption_ids[one])) for one in chosen]
+        fits = torch.tensor([[text in known for text in texts] for known in owned])
         tokens = pad_tokens([self._texts.tokens[text] for text in texts])
-        return functional.normalize(self._modules.text(tokens), dim=1)
+        written = functional.normalize(self._text(tokens), dim=1)
+        start = self._texts.start[texts]
+        moved = (written - start).square().sum(1).mean()
+        kept = keep_likeness(written, start) + moved
+        return contrast(vectors, written, fits | fits.T) + TEXT_KEPT * kept
+
+
+def _whole(trunk: Trunk, x: Tensor) -> Tensor:
+    return late(trunk, early(trunk, x))
+
+
+def _means(rows: Tensor, counts: Sequence[int]) -> Tensor:
+    """Each example's mean over its rows: [sum of counts, c] → [n, c]."""
+    return torch.stack([part.mean(0) for part in torch.split(rows, list(counts))])
+
+
+def _save(
+    path: Path, modules: Sequence[nn.Module], optimiser: torch.optim.Optimizer, steps: int
+) -> None:
+    draft = path.with_suffix(".draft")
+    torch.save(
+        {
+            "modules": [module.state_dict() for module in modules],
+            "optimiser": optimiser.state_dict(),
+            "steps": steps,
+        },
+        draft,
+    )
+    draft.rename(path)

@@ -85,3 +85,18 @@ def throat(random: Generator, start: float, end: float, seconds: float, formants
     wave = harmonics(sweep(pitch), resonance / np.arange(1, count + 1) ** 0.3)
     voiced: Wave = wave * np.sin(np.pi * ramp**0.7) + 0.05 * noise(random, size, 300, 6000)
     return voiced
+
+
+def disturbed(wave: NDArray[np.float32], random: Generator) -> NDArray[np.float32]:
+    """A recording as it may come otherwise: faster or slower, later, quieter, in a room, in noise.
+
+    Faster is higher too, as on a tape.
+    """
+    size = int(len(wave) / random.uniform(0.85, 1.18))
+    played = np.interp(np.linspace(0, len(wave) - 1, size), np.arange(len(wave)), wave)
+    out: Wave = np.concatenate([np.zeros(int(random.uniform(0, 0.2) * SAMPLE_RATE)), played])
+    if random.random() < 0.4:
+        out = echo(out, random)
+    out = out + random.normal(0, 10 ** random.uniform(-4, -2), len(out))
+    level = random.uniform(0.2, 0.95) / max(float(np.abs(out).max()), 1e-9)
+    return (out * level).astype(np.float32)

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from torch.nn import functional
 
 from app.encoders.bundled import ConvTower, MlpHead
-from app.encoders.mobilenet import MobileNetV1
+from app.encoders.minilm import BertShape, TextTower
+from app.encoders.mobilenet import MobileNetV1, MobileNetV2
+from models.recipe import train
 from models.recipe.corpus import Part
+from models.recipe.examples import early, gather, late, late_parameters, taken
+from models.recipe.losses import contrast, keep_logits, keep_names, likely, pick, pool_all
 from models.recipe.start import install_head, tensor_of
-from models.recipe.train import contrast, gather, keep_classes, pool, pool_all
+from models.recipe.train import Lesson, Trainer
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from models.recipe.examples import Examples
+
+
+def silent(_: str) -> None:
+    pass
 
 
 def unit(rows: int, dimensions: int, seed: int = 1) -> torch.Tensor:
@@ -45,22 +58,43 @@ def test_contrast_does_not_push_away_what_also_fits() -> None:
     assert contrast(vectors, vectors, both) == pytest.approx(np.log(2) / 2, abs=0.05)
 
 
-def test_keep_classes_is_zero_at_the_start_and_grows_with_what_is_lost() -> None:
-    start, classes, weights = unit(8, 32), unit(20, 32, seed=2), torch.ones(8)
-    assert keep_classes(start, start, classes, weights) == pytest.approx(0, abs=1e-6)
-    near = functional.normalize(start + 0.1 * unit(8, 32, seed=3), dim=1)
+def test_pick_has_no_rival_in_what_also_fits() -> None:
+    texts = unit(4, 32)
+    vectors, right = texts[:2], torch.tensor([0, 1])
+    none = torch.zeros(2, 4, dtype=torch.bool)
+    assert pick(vectors, texts, right, none) < 0.01
+    assert pick(vectors, texts, right.roll(1), none) > 5
+    # The first caption fits both, so that it is no rival of the second for either.
+    fits = none.clone()
+    fits[:, 0] = True
+    same = texts[[0, 0]]
+    assert pick(same, texts, torch.tensor([0, 0]), fits) < 0.01
+    assert pick(same, texts[:2], torch.tensor([1, 1]), fits[:, :2]) == pytest.approx(0, abs=1e-6)
+
+
+def test_keep_names_is_zero_where_cosines_rank_as_the_shares() -> None:
+    names = torch.eye(20, 32)
+    vectors = unit(8, 32)
+    shares = (vectors @ names.T / 0.05).softmax(1)
+    weights = torch.ones(8)
+    assert keep_names(vectors, names, shares, weights) == pytest.approx(0, abs=1e-5)
+    near = functional.normalize(vectors + 0.1 * unit(8, 32, seed=3), dim=1)
     far = unit(8, 32, seed=4)
-    little, much = (keep_classes(v, start, classes, weights) for v in (near, far))
+    little, much = (keep_names(one, names, shares, weights) for one in (near, far))
     assert 0 < little < much
+    assert keep_names(far, names, shares, torch.zeros(8)) == 0
 
 
-def test_keep_classes_leaves_sources_without_a_weight_free() -> None:
-    start, classes = unit(2, 32), unit(20, 32, seed=2)
-    assert keep_classes(unit(2, 32, seed=4), start, classes, torch.zeros(2)) == 0
-    moved = torch.stack([start[0], unit(1, 32, seed=4)[0]])
-    assert keep_classes(moved, start, classes, torch.tensor([1.0, 0.0])) == pytest.approx(
-        0, abs=1e-6
+@pytest.mark.parametrize("classes", [521, 1000])
+def test_keep_logits_grows_with_the_distance_from_the_start(classes: int) -> None:
+    then = torch.randn(4, classes, generator=torch.Generator().manual_seed(1))
+    weights = torch.ones(4)
+    assert keep_logits(then, then, weights) == pytest.approx(0, abs=1e-3)
+    little, much = (
+        keep_logits(then + shift * unit(4, classes), then, weights) for shift in (9, 90)
     )
+    assert 0 < little < much
+    assert likely(then).sum(1) == pytest.approx(1, abs=1e-5)
 
 
 def test_analytic_head_embeds_near_the_names_of_likely_classes() -> None:
@@ -99,29 +133,106 @@ def test_inputs_are_stacked_as_the_trunks_take_them() -> None:
 
 
 def test_sounds_of_several_windows_are_pooled_one_by_one() -> None:
-    torch.manual_seed(7)
-    tower = ConvTower(MobileNetV1(), 16)
-    features = torch.randn(5, MobileNetV1.features)
-    together = pool_all(tower, features, [1, 3, 1])
-    alone = torch.stack([pool(tower, part) for part in features.split([1, 3, 1])])
-    torch.testing.assert_close(together, alone)
+    vectors = torch.randn(5, 16, generator=torch.Generator().manual_seed(7))
+    together = pool_all(vectors, [1, 3, 1])
+    alone = [functional.normalize(part, dim=1).mean(0) for part in vectors.split([1, 3, 1])]
+    torch.testing.assert_close(together, functional.normalize(torch.stack(alone), dim=1))
 
 
-def test_gathering_joins_captions_groups_and_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("trunk", "shape"), [(MobileNetV2, (2, 3, 225, 225)), (MobileNetV1, (2, 1, 96, 64))]
+)
+def test_early_and_late_stages_are_the_trunk(
+    trunk: type[MobileNetV1 | MobileNetV2], shape: tuple[int, ...]
+) -> None:
+    torch.manual_seed(9)
+    module = trunk()
+    x = torch.randn(shape)
+    with torch.no_grad():
+        torch.testing.assert_close(late(module, early(module, x)), module(x))
+    torch.autograd.backward(late(module, early(module, x).detach()).sum())
+    learning = {id(p) for p in module.parameters() if p.grad is not None}
+    assert learning == {id(p) for p in late_parameters(module)}
+
+
+def sounding(tmp_path: Path, captions: dict[str, int]) -> tuple[ConvTower, Examples]:
+    """An untrained tower and three examples of two sources, the second of three windows."""
     torch.manual_seed(8)
-    tower = ConvTower(MobileNetV1(), 16).requires_grad_(requires_grad=False)
+    tower = ConvTower(MobileNetV1(), 16)
     digits, sounds = Part("digits"), Part("sounds")
-    patches = np.zeros((1, 96, 64), dtype=np.float16)
-    digits.add(patches, ("one", "a voice"), "said one")
-    digits.add(patches, ("one",), "said one")
-    sounds.add(patches, ("rain",), "rain")
+    random = np.random.default_rng(8)
+    loud, long, soft = (
+        random.normal(size=(windows, 96, 64)).astype(np.float16) for windows in (1, 3, 1)
+    )
+    digits.add(loud, ("one", "a voice"), "said one")
+    digits.add(long, ("two",), "said two")
+    sounds.add(soft, ("rain",), "rain")
+    classifier = (torch.randn(521, MobileNetV1.features), torch.zeros(521))
+    return tower, gather([digits, sounds], tower, classifier, captions, tmp_path / "audio", silent)
+
+
+def test_gathering_joins_captions_rows_and_weights(tmp_path: Path) -> None:
     captions: dict[str, int] = {}
-    examples = gather([digits, sounds], tower, captions, tmp_path / "heard.pt")
-    assert list(captions) == ["one", "a voice", "rain"]
-    assert examples.caption_ids == [[0, 1], [0], [2]]
-    assert examples.groups == [0, 0, 1]
-    # Digits are drawn 1.5 times for every 2 sounds, whatever their number.
-    np.testing.assert_allclose(examples.weights, [1.5 / 7, 1.5 / 7, 4 / 7])
-    assert examples.start.shape == (3, 16)
-    again = gather([digits, sounds], tower, captions, tmp_path / "heard.pt")
-    torch.testing.assert_close(again.features, examples.features)
+    _, examples = sounding(tmp_path, captions)
+    assert list(captions) == ["one", "a voice", "two", "rain"]
+    assert examples.caption_ids == [[0, 1], [2], [3]]
+    rows, counts = examples.of(np.array([2, 1]))
+    assert (rows.tolist(), counts) == ([4, 1, 2, 3], [1, 3])
+    assert taken(examples.rows[rows]).shape == (4, 256, 12, 8)
+    assert examples.logits.shape == (5, 521)
+    # Both sources are drawn alike, whatever their number.
+    np.testing.assert_allclose(examples.weights, [0.25, 0.25, 0.5])
+
+
+def trained(tmp_path: Path, steps: int, *, together: int = 0) -> dict[str, torch.Tensor]:
+    """A tiny model's audio tower after so many steps, resumed from what `tmp_path` holds."""
+    captions: dict[str, int] = {}
+    tower, examples = sounding(tmp_path, captions)
+    shape = BertShape(vocab_size=60, hidden_size=12, num_hidden_layers=1, num_attention_heads=2)
+    text = TextTower(shape, 16, 16)
+    tokenizer = Tokenizer(
+        WordLevel({"[UNK]": 1, **{w: 2 + n for n, w in enumerate(WORDS)}}, "[UNK]")
+    )
+    tokenizer.pre_tokenizer = Whitespace()
+    classifier = (torch.randn(521, MobileNetV1.features), torch.zeros(521))
+    lesson = Lesson(tower, examples, classifier, unit(521, 16))
+    trainer = Trainer(text, tokenizer, {"audio": lesson}, list(captions), 1, silent)
+    trainer.alone("audio", steps, 3, tmp_path / "audio.pt")
+    if together:
+        trainer.together(together, {"audio": 3}, tmp_path / "towers.pt")
+    return {name: tensor.clone() for name, tensor in tower.state_dict().items()}
+
+
+WORDS = ("[UNK]", "one", "two", "a", "voice", "rain")
+
+
+def test_an_interrupted_training_ends_as_if_it_had_not_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PowerCutError(Exception):
+        pass
+
+    save = train._save
+
+    def save_once(*arguments: Any) -> None:
+        save(*arguments)
+        monkeypatch.setattr(train, "_save", save)
+        raise PowerCutError
+
+    monkeypatch.setattr(train, "CHECKPOINT_STEPS", 1)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for directory in (whole, broken):
+        directory.mkdir()
+    expected = trained(whole, 3)
+    monkeypatch.setattr(train, "_save", save_once)
+    with pytest.raises(PowerCutError):
+        trained(broken, 3)
+    for name, tensor in trained(broken, 3).items():
+        torch.testing.assert_close(tensor, expected[name])
+
+
+def test_all_towers_train_together(tmp_path: Path) -> None:
+    alone = trained(tmp_path, 1)
+    both = trained(tmp_path, 1, together=2)
+    assert any(not torch.equal(alone[name], tensor) for name, tensor in both.items())
+    assert all(tensor.isfinite().all() for tensor in both.values())

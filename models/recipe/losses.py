@@ -1,0 +1,88 @@
+"""What training minimises, for unit vectors [n, d] of pictures or sounds and [m, d] of texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TEMPERATURE = 0.04
+CLASS_TEMPERATURE = 0.05
+IMAGENET = 1000  # classes, which exclude each other; AudioSet's 521 do not
+
+
+def pool_all(vectors: Tensor, counts: Sequence[int]) -> Tensor:
+    """Head outputs of all windows [sum of counts, d] → unit vectors [n, d] of the examples.
+
+    As the service pools them: each window's unit vector counts alike.
+    """
+    units = functional.normalize(vectors.float(), dim=1)
+    owner = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    sums = torch.zeros(len(counts), units.shape[1]).to(units)
+    return functional.normalize(sums.index_add(0, owner.to(units.device), units), dim=1)
+
+
+def pick(vectors: Tensor, texts: Tensor, right: Tensor, also: Tensor) -> Tensor:
+    """Cross-entropy of picking caption `right[i]` for example i among all m texts.
+
+    Captions that fit too, `also` [n, m], are no rivals.
+    """
+    logits = vectors @ texts.T / TEMPERATURE
+    rivals = logits.masked_fill(also, float("-inf"))
+    rivals = rivals.scatter(1, right[:, None], logits.gather(1, right[:, None]))
+    return functional.cross_entropy(rivals, right)
+
+
+def contrast(one: Tensor, other: Tensor, fits: Tensor) -> Tensor:
+    """InfoNCE in both directions over unit vectors [n, d]; `fits` [n, n] says what is a match.
+
+    What fits several captions is not pushed away from any of them (Radford et al. 2021).
+    """
+    logits = one @ other.T / TEMPERATURE
+    targets = fits.float()
+    losses = [
+        -(t / t.sum(1, keepdim=True) * scores.log_softmax(1)).sum(1).mean()
+        for t, scores in ((targets, logits), (targets.T, logits.T))
+    ]
+    return (losses[0] + losses[1]) / 2
+
+
+def likely(logits: Tensor) -> Tensor:
+    """A classifier's logits [n, classes] as shares of classes that sum to 1."""
+    if logits.shape[1] >= IMAGENET:
+        return logits.softmax(1)
+    each = logits.sigmoid()
+    shares: Tensor = each / each.sum(1, keepdim=True)
+    return shares
+
+
+def keep_names(vectors: Tensor, names: Tensor, shares: Tensor, weights: Tensor) -> Tensor:
+    """How badly the classes' names are ranked by their shares: KL divergence, weighted [n].
+
+    This is ConSE's idea as a loss: the likeliest class's name lies nearest.
+    """
+    scores = (vectors @ names.T / CLASS_TEMPERATURE).log_softmax(1)
+    surprise: Tensor = (torch.special.xlogy(shares, shares) - shares * scores).sum(1)
+    return (weights * surprise).mean()
+
+
+def keep_logits(now: Tensor, then: Tensor, weights: Tensor) -> Tensor:
+    """How far the trunk has moved from what the starting classifier reads in it, weighted [n]."""
+    if now.shape[1] >= IMAGENET:
+        old = then.log_softmax(1)
+        moved = (old.exp() * (old - now.log_softmax(1))).sum(1)
+    else:
+        old = then.sigmoid()
+        moved = functional.binary_cross_entropy_with_logits(now, old, reduction="none").sum(1)
+        moved = moved - functional.binary_cross_entropy(old, old, reduction="none").sum(1)
+    return (weights * moved).mean()
+
+
+def keep_likeness(now: Tensor, then: Tensor) -> Tensor:
+    """How far the cosines among texts have moved: mean square over all pairs of [m, d]."""
+    return functional.mse_loss(now @ now.T, then @ then.T)
