@@ -8,6 +8,7 @@ no libraries of a thousand architectures in memory, and a text tower that answer
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,12 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from app.encoders.audio import log_mel_windows
+from app.encoders.half_weights import halve_weights
 from app.encoders.minilm import BertShape, TextTower, pad_tokens
 from app.encoders.mobilenet import MobileNetV1, MobileNetV2, fold_norms
+from app.encoders.threads import TowerThreads
 from app.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -45,9 +48,12 @@ _DTYPES: Final = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-_IMAGES_AT_ONCE = 16
-_TEXTS_AT_ONCE = 32
-_WINDOWS_AT_ONCE = 64
+# What a tower takes in one piece: on the CPU about what a core's cache holds.
+_IMAGES_AT_ONCE = {"cpu": 2, "cuda": 16}
+_TEXTS_AT_ONCE = {"cpu": 16, "cuda": 32}
+_WINDOWS_AT_ONCE = {"cpu": 16, "cuda": 64}
+# A single text of more tokens is worth several threads that wait for each other.
+_SHORT_TEXT = 32
 
 
 class ModelFilesError(Unavailable):
@@ -107,44 +113,78 @@ class BundledTowers:
         self._tokenizer = tokenizer
         self._device = device
         self._dtype = dtype
+        self._threads = TowerThreads() if device.type == "cpu" else None
         self.dimensions = modules.text.proj.out_features
 
     def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         encodings = self._tokenizer.encode_batch_fast(list(texts))
         return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
 
-    @torch.inference_mode()
     def encode_texts(self, tokens: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
-        out = np.empty((len(tokens), self.dimensions), dtype=np.float32)
         # Texts of like length run together, so that little of the work is padding.
         order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]))
-        for start in range(0, len(order), _TEXTS_AT_ONCE):
-            part = order[start : start + _TEXTS_AT_ONCE]
-            batch = pad_tokens([torch.from_numpy(tokens[index]) for index in part])
-            out[part] = _unit(self._text(batch.to(self._device)))
+
+        def encode(piece: slice) -> Tensor:
+            batch = pad_tokens([torch.from_numpy(tokens[index]) for index in order[piece]])
+            return self._text(batch.to(self._device))  # type: ignore[no-any-return]
+
+        is_short = len(tokens) == 1 and len(tokens[0]) <= _SHORT_TEXT
+        pieces = self._pieces(len(tokens), _TEXTS_AT_ONCE)
+        encoded = self._run(encode, pieces, one_thread=is_short)
+        out = np.empty_like(encoded)
+        out[order] = encoded
         return out
 
-    @torch.inference_mode()
     def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        out = np.empty((len(pixels), self.dimensions), dtype=np.float32)
-        for start in range(0, len(pixels), _IMAGES_AT_ONCE):
+        def encode(piece: slice) -> Tensor:
             # A copy, for decoders hand out read-only pixels, which torch does not take.
-            part = torch.tensor(pixels[start : start + _IMAGES_AT_ONCE], device=self._device)
+            part = torch.tensor(pixels[piece], device=self._device)
             batch = part.permute(0, 3, 1, 2).to(self._dtype).div_(127.5).sub_(1.0)
-            out[start : start + _IMAGES_AT_ONCE] = _unit(self._image(batch))
-        return out
+            return self._image(batch)  # type: ignore[no-any-return]
+
+        return self._run(encode, self._pieces(len(pixels), _IMAGES_AT_ONCE))
 
     def audio_windows(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         return log_mel_windows(samples)
 
-    @torch.inference_mode()
     def encode_audio(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        out = np.empty((len(windows), self.dimensions), dtype=np.float32)
-        for start in range(0, len(windows), _WINDOWS_AT_ONCE):
-            part = torch.from_numpy(windows[start : start + _WINDOWS_AT_ONCE])
+        def encode(piece: slice) -> Tensor:
+            part = torch.from_numpy(windows[piece])
             batch = part.to(self._device, self._dtype).unsqueeze(1)
             batch = batch.contiguous(memory_format=torch.channels_last)
-            out[start : start + _WINDOWS_AT_ONCE] = _unit(self._audio(batch))
+            return self._audio(batch)  # type: ignore[no-any-return]
+
+        return self._run(encode, self._pieces(len(windows), _WINDOWS_AT_ONCE))
+
+    def _pieces(self, count: int, at_once: Mapping[str, int]) -> list[slice]:
+        """Cut a batch so that every thread gets something to do."""
+        threads = self._threads.count if self._threads else 1
+        size = max(1, min(at_once[self._device.type], math.ceil(count / threads)))
+        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+    def _run(
+        self,
+        encode: Callable[[slice], Tensor],
+        pieces: Sequence[slice],
+        *,
+        one_thread: bool = False,
+    ) -> NDArray[np.float32]:
+        """Encode the pieces and scale to unit length: float32 [n, d].
+
+        A single piece is split within each operation unless it is not worth it.
+        """
+        out = np.empty((pieces[-1].stop if pieces else 0, self.dimensions), dtype=np.float32)
+
+        @torch.inference_mode()
+        def run(piece: slice) -> None:
+            vectors = functional.normalize(encode(piece).float(), dim=1)
+            out[piece] = vectors.cpu().numpy()
+
+        if self._threads and (one_thread or len(pieces) > 1):
+            self._threads.map(run, pieces)
+        else:
+            for piece in pieces:
+                run(piece)
         return out
 
 
@@ -156,6 +196,8 @@ def load_bundled(directory: Path, *, device: str = "cpu", dtype: str = "float32"
     """
     modules = load_modules(directory)
     tokenizer = load_tokenizer(directory, modules.text.context_length)
+    if device == "cpu" and dtype == "float32":
+        halve_weights(modules.text)
     return BundledTowers(modules, tokenizer, torch.device(device), _DTYPES[dtype])
 
 
@@ -241,8 +283,3 @@ def without_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor
         for name, tensor in state.items()
         if name.startswith(prefix)
     }
-
-
-def _unit(vectors: Tensor) -> NDArray[np.float32]:
-    """Scale rows to unit length in float32, on the CPU."""
-    return functional.normalize(vectors.float(), dim=1).cpu().numpy()
