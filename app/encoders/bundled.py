@@ -77,6 +77,7 @@ class ConvTower(nn.Module):
 
     def __init__(self, trunk: MobileNetV1 | MobileNetV2, dimensions: int) -> None:
         super().__init__()
+        self.dimensions = dimensions
         self.trunk = trunk
         self.head = nn.ModuleDict({"mlp": MlpHead(trunk.features, dimensions)})
 
@@ -137,15 +138,26 @@ class BundledTowers:
     def audio_windows(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         return log_mel_windows(samples)
 
-    @torch.inference_mode()
     def encode_audio(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        out = np.empty((len(windows), self.dimensions), dtype=np.float32)
-        for start in range(0, len(windows), _WINDOWS_AT_ONCE):
-            part = torch.from_numpy(windows[start : start + _WINDOWS_AT_ONCE])
-            batch = part.to(self._device, self._dtype).unsqueeze(1)
-            batch = batch.contiguous(memory_format=torch.channels_last)
-            out[start : start + _WINDOWS_AT_ONCE] = _unit(self._audio(batch))
-        return out
+        return encode_windows(self._audio, windows, self.dimensions, self._device, self._dtype)
+
+
+@torch.inference_mode()
+def encode_windows(
+    tower: nn.Module,
+    windows: NDArray[np.float32],
+    dimensions: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> NDArray[np.float32]:
+    """Run log-mel windows [n, 96, 64] through a tower to `dimensions`: unit vectors [n, d]."""
+    out = np.empty((len(windows), dimensions), dtype=np.float32)
+    for start in range(0, len(windows), _WINDOWS_AT_ONCE):
+        part = torch.from_numpy(windows[start : start + _WINDOWS_AT_ONCE])
+        batch = part.to(device, dtype).unsqueeze(1)
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        out[start : start + _WINDOWS_AT_ONCE] = _unit(tower(batch))
+    return out
 
 
 def load_bundled(directory: Path, *, device: str = "cpu", dtype: str = "float32") -> BundledTowers:
@@ -164,9 +176,19 @@ def load_modules(directory: Path) -> TowerModules:
     modules = build_modules(_read_json(directory / CONFIG_FILE), directory)
     _load_conv(modules.image, directory / IMAGE_FILE, IMAGE_PREFIX)
     _load_conv(modules.audio, directory / AUDIO_FILE, AUDIO_PREFIX)
-    state = _read_tensors(directory / TEXT_FILE, TEXT_PREFIX)
-    _assign(modules.text, {name: t.float() for name, t in state.items()}, directory / TEXT_FILE)
+    state = read_tensors(directory / TEXT_FILE, TEXT_PREFIX)
+    assign(modules.text, {name: t.float() for name, t in state.items()}, directory / TEXT_FILE)
     return modules
+
+
+def load_audio_tower(path: Path) -> ConvTower:
+    """Load an audio tower by itself, float32 on the CPU; its file tells its dimensions."""
+    last = read_tensors(path, f"{AUDIO_PREFIX}head.mlp.fc2.").get("weight")
+    if last is None or last.dim() != 2:
+        raise ModelFilesError(path, f"lacks {AUDIO_PREFIX}head.mlp.fc2.weight")
+    tower = ConvTower(MobileNetV1(), last.shape[0])
+    _load_conv(tower, path, AUDIO_PREFIX)
+    return tower
 
 
 def build_modules(config: Mapping[str, Any], directory: Path) -> TowerModules:
@@ -194,17 +216,17 @@ def load_tokenizer(directory: Path, context_length: int) -> Tokenizer:
 
 
 def _load_conv(tower: ConvTower, path: Path, prefix: str) -> None:
-    state = _read_tensors(path, prefix)
+    state = read_tensors(path, prefix)
     try:
         folded = fold_norms(tower.trunk, without_prefix(state, "trunk."))
     except KeyError as error:
         raise ModelFilesError(path, f"lacks {prefix}trunk.{error.args[0]}") from None
     loaded = {f"trunk.{name}": tensor for name, tensor in folded.items()}
     loaded |= {name: t.float() for name, t in state.items() if name.startswith("head.")}
-    _assign(tower, loaded, path)
+    assign(tower, loaded, path)
 
 
-def _assign(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+def assign(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     """Make tensors a module's parameters without a copy."""
     try:
         module.load_state_dict(state, strict=True, assign=True)
@@ -213,7 +235,7 @@ def _assign(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     module.requires_grad_(requires_grad=False)
 
 
-def _read_tensors(path: Path, prefix: str) -> dict[str, Tensor]:
+def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
     """Read the tensors below a prefix, names without it."""
     if not path.is_file():
         raise ModelFilesError(path, "is missing")
