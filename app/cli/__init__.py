@@ -10,7 +10,7 @@ import click
 COMMANDS = {
     "serve": "Run the service.",
     "migrate": "Bring the database's schema up to date.",
-    "models": "Show the models there are.",
+    "models": "Show the models there are, build, measure and extend them.",
     "keys": "Create, list and revoke API keys.",
     "doctor": "Check the database, the store, the model and the machine.",
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from app.cli.recipe import align_audio, build, evaluate
 from app.cli.settings import read_settings, told_plainly
 from app.encoders.registry import Registry
 
@@ -27,7 +28,11 @@ class Row(msgspec.Struct):
 
 @click.group()
 def models() -> None:
-    """Show the models there are."""
+    """Show the models there are, build, measure and extend them."""
+
+
+for command in (build, evaluate, align_audio):
+    models.add_command(command)
 
 
 @models.command("list")

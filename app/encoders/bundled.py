@@ -8,7 +8,6 @@ no libraries of a thousand architectures in memory, and a text tower that answer
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,11 +22,11 @@ from app.encoders.audio import log_mel_windows
 from app.encoders.half_weights import halve_weights
 from app.encoders.minilm import BertShape, TextTower, pad_tokens
 from app.encoders.mobilenet import MobileNetV1, MobileNetV2, fold_norms
-from app.encoders.threads import TowerThreads
+from app.encoders.threads import TowerRunner
 from app.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -83,6 +82,7 @@ class ConvTower(nn.Module):
 
     def __init__(self, trunk: MobileNetV1 | MobileNetV2, dimensions: int) -> None:
         super().__init__()
+        self.dimensions = dimensions
         self.trunk = trunk
         self.head = nn.ModuleDict({"mlp": MlpHead(trunk.features, dimensions)})
 
@@ -113,8 +113,8 @@ class BundledTowers:
         self._tokenizer = tokenizer
         self._device = device
         self._dtype = dtype
-        self._threads = TowerThreads() if device.type == "cpu" else None
         self.dimensions = modules.text.proj.out_features
+        self._runner = TowerRunner(device, self.dimensions)
 
     def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         encodings = self._tokenizer.encode_batch_fast(list(texts))
@@ -129,8 +129,7 @@ class BundledTowers:
             return self._text(batch.to(self._device))  # type: ignore[no-any-return]
 
         is_short = len(tokens) == 1 and len(tokens[0]) <= _SHORT_TEXT
-        pieces = self._pieces(len(tokens), _TEXTS_AT_ONCE)
-        encoded = self._run(encode, pieces, one_thread=is_short)
+        encoded = self._runner.run(encode, len(tokens), _TEXTS_AT_ONCE, one_thread=is_short)
         out = np.empty_like(encoded)
         out[order] = encoded
         return out
@@ -142,50 +141,26 @@ class BundledTowers:
             batch = part.permute(0, 3, 1, 2).to(self._dtype).div_(127.5).sub_(1.0)
             return self._image(batch)  # type: ignore[no-any-return]
 
-        return self._run(encode, self._pieces(len(pixels), _IMAGES_AT_ONCE))
+        return self._runner.run(encode, len(pixels), _IMAGES_AT_ONCE)
 
     def audio_windows(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         return log_mel_windows(samples)
 
     def encode_audio(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        def encode(piece: slice) -> Tensor:
-            part = torch.from_numpy(windows[piece])
-            batch = part.to(self._device, self._dtype).unsqueeze(1)
-            batch = batch.contiguous(memory_format=torch.channels_last)
-            return self._audio(batch)  # type: ignore[no-any-return]
+        return encode_windows(self._audio, windows, self._runner, self._dtype)
 
-        return self._run(encode, self._pieces(len(windows), _WINDOWS_AT_ONCE))
 
-    def _pieces(self, count: int, at_once: Mapping[str, int]) -> list[slice]:
-        """Cut a batch so that every thread gets something to do."""
-        threads = self._threads.count if self._threads else 1
-        size = max(1, min(at_once[self._device.type], math.ceil(count / threads)))
-        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+def encode_windows(
+    tower: nn.Module, windows: NDArray[np.float32], runner: TowerRunner, dtype: torch.dtype
+) -> NDArray[np.float32]:
+    """Run log-mel windows [n, 96, 64] through a tower: unit vectors [n, d]."""
 
-    def _run(
-        self,
-        encode: Callable[[slice], Tensor],
-        pieces: Sequence[slice],
-        *,
-        one_thread: bool = False,
-    ) -> NDArray[np.float32]:
-        """Encode the pieces and scale to unit length: float32 [n, d].
+    def encode(piece: slice) -> Tensor:
+        part = torch.from_numpy(windows[piece])
+        batch = part.to(runner.device, dtype).unsqueeze(1)
+        return tower(batch.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
-        A single piece is split within each operation unless it is not worth it.
-        """
-        out = np.empty((pieces[-1].stop if pieces else 0, self.dimensions), dtype=np.float32)
-
-        @torch.inference_mode()
-        def run(piece: slice) -> None:
-            vectors = functional.normalize(encode(piece).float(), dim=1)
-            out[piece] = vectors.cpu().numpy()
-
-        if self._threads and (one_thread or len(pieces) > 1):
-            self._threads.map(run, pieces)
-        else:
-            for piece in pieces:
-                run(piece)
-        return out
+    return runner.run(encode, len(windows), _WINDOWS_AT_ONCE)
 
 
 def load_bundled(directory: Path, *, device: str = "cpu", dtype: str = "float32") -> BundledTowers:
@@ -206,9 +181,19 @@ def load_modules(directory: Path) -> TowerModules:
     modules = build_modules(_read_json(directory / CONFIG_FILE), directory)
     _load_conv(modules.image, directory / IMAGE_FILE, IMAGE_PREFIX)
     _load_conv(modules.audio, directory / AUDIO_FILE, AUDIO_PREFIX)
-    state = _read_tensors(directory / TEXT_FILE, TEXT_PREFIX)
-    _assign(modules.text, {name: t.float() for name, t in state.items()}, directory / TEXT_FILE)
+    state = read_tensors(directory / TEXT_FILE, TEXT_PREFIX)
+    assign(modules.text, {name: t.float() for name, t in state.items()}, directory / TEXT_FILE)
     return modules
+
+
+def load_audio_tower(path: Path) -> ConvTower:
+    """Load an audio tower by itself, float32 on the CPU; its file tells its dimensions."""
+    last = read_tensors(path, f"{AUDIO_PREFIX}head.mlp.fc2.").get("weight")
+    if last is None or last.dim() != 2:
+        raise ModelFilesError(path, f"lacks {AUDIO_PREFIX}head.mlp.fc2.weight")
+    tower = ConvTower(MobileNetV1(), last.shape[0])
+    _load_conv(tower, path, AUDIO_PREFIX)
+    return tower
 
 
 def build_modules(config: Mapping[str, Any], directory: Path) -> TowerModules:
@@ -236,17 +221,17 @@ def load_tokenizer(directory: Path, context_length: int) -> Tokenizer:
 
 
 def _load_conv(tower: ConvTower, path: Path, prefix: str) -> None:
-    state = _read_tensors(path, prefix)
+    state = read_tensors(path, prefix)
     try:
         folded = fold_norms(tower.trunk, without_prefix(state, "trunk."))
     except KeyError as error:
         raise ModelFilesError(path, f"lacks {prefix}trunk.{error.args[0]}") from None
     loaded = {f"trunk.{name}": tensor for name, tensor in folded.items()}
     loaded |= {name: t.float() for name, t in state.items() if name.startswith("head.")}
-    _assign(tower, loaded, path)
+    assign(tower, loaded, path)
 
 
-def _assign(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+def assign(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     """Make tensors a module's parameters without a copy."""
     try:
         module.load_state_dict(state, strict=True, assign=True)
@@ -255,7 +240,7 @@ def _assign(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     module.requires_grad_(requires_grad=False)
 
 
-def _read_tensors(path: Path, prefix: str) -> dict[str, Tensor]:
+def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
     """Read the tensors below a prefix, names without it."""
     if not path.is_file():
         raise ModelFilesError(path, "is missing")

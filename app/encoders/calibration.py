@@ -100,12 +100,16 @@ class Gap:
                 )
         return cls(means)
 
+    def mean(self, modality: Modality) -> NDArray[np.float32] | None:
+        """Return the modality's mean vector, float32 [d], if there is one."""
+        return self._means.get(modality)
+
     def close(self, modality: Modality, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Subtract the modality's mean from float32 [n, d] vectors and make them unit length.
 
         A vector that is its modality's mean has no direction left and stays as it was.
         """
-        mean = self._means.get(modality)
+        mean = self.mean(modality)
         if mean is None:
             return unit(vectors)
         centred = vectors - mean

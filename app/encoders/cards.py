@@ -81,12 +81,14 @@ class OpenClip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where OpenCLIP finds the checkpoint when no local directory holds it.
 
     Either `hub`, a repository of the Hugging Face hub in OpenCLIP's layout, or `model` and
-    `pretrained` as `open_clip.list_pretrained()` names them.
+    `pretrained` as `open_clip.list_pretrained()` names them. `base` is another model whose local
+    directory holds the checkpoint: that of a model that only adds an audio tower to it.
     """
 
     hub: str | None = None
     model: str | None = None
     pretrained: str | None = None
+    base: ModelId | None = None
 
 
 class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,6 +125,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("`calibration` names a pair of modalities twice")
         if self.loader is Loader.OPENCLIP and self.openclip is None:
             raise ValueError('a card with `"loader": "openclip"` needs the part `openclip`')
+        if self.openclip is not None and self.openclip.base == self.id:
+            raise ValueError("`openclip.base` names the model itself")
 
 
 def pair_of(one: Modality, other: Modality) -> tuple[Modality, Modality]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+# Beside the audio tower in the directory of a checkpoint that was given ears: see `aligned`.
+PROJECTOR_FILE = "projector.safetensors"
 
 # OpenCLIP's names for what is done to a picture that is no square.
 RESIZES = {"shortest": Resize.CROP, "longest": Resize.PAD, "squash": Resize.SQUASH}

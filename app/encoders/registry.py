@@ -9,9 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.domain.modality import Modality
 from app.encoders.calibration import Calibration, Gap
 from app.encoders.cards import CARD_FILE, Card, Loader, read_card
-from app.encoders.checkpoints import CONFIG_FILE, card_of_checkpoint, find_checkpoint
+from app.encoders.checkpoints import (
+    CONFIG_FILE,
+    PROJECTOR_FILE,
+    card_of_checkpoint,
+    find_checkpoint,
+)
 from app.encoders.memory import give_memory_back
 from app.errors import InvalidInput, NotFound, Unavailable, Violation
 from app.settings import ROOT, Device
@@ -22,7 +28,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from app.domain.modality import Modality
     from app.encoders.towers import Towers
     from app.settings import ModelSettings
 
@@ -117,8 +122,7 @@ class Registry:
             case Loader.BUNDLED:
                 return all((entry.home / f"{m}.safetensors").is_file() for m in entry.card.types)
             case Loader.OPENCLIP:
-                places = (*entry.directories, *_hub_snapshots(entry.card))
-                return find_checkpoint(places) is not None
+                return find_checkpoint(places(entry)) is not None and _hears(entry)
 
     def load(self, model_id: str) -> Model:
         """Load a model; blocks for seconds. Unavailable says what is missing and how to mend it."""
@@ -140,7 +144,9 @@ class Registry:
     def _entry(self, name: str, home: Path) -> Entry:
         has_card = (home / CARD_FILE).is_file()
         card = read_card(home) if has_card else card_of_checkpoint(home)
-        return Entry(card, home, tuple(root / name for root in self._roots))
+        base = card.openclip.base if card.openclip else None
+        names = (name,) if base is None else (base, name)
+        return Entry(card, home, tuple(root / each for each in names for root in self._roots))
 
     def _device(self) -> str:
         device = self._settings.device
@@ -155,6 +161,18 @@ class Registry:
                 "model", "OMNIVEC_DEVICE is cuda, but PyTorch finds no CUDA device; use auto or cpu"
             )
         return "cpu"
+
+
+def places(entry: Entry) -> tuple[Path, ...]:
+    """Every directory that may hold weights of a model, the hub's cache last."""
+    return (*dict.fromkeys((entry.home, *entry.directories)), *_hub_snapshots(entry.card))
+
+
+def _hears(entry: Entry) -> bool:
+    """Tell whether a checkpoint's audio tower is there, if its card has one."""
+    return Modality.AUDIO not in entry.card.types or all(
+        (entry.home / name).is_file() for name in (f"{Modality.AUDIO}.safetensors", PROJECTOR_FILE)
+    )
 
 
 def _hub_snapshots(card: Card) -> list[Path]:
@@ -184,7 +202,14 @@ def _load_openclip(entry: Entry, device: str, settings: ModelSettings) -> Towers
     from app.encoders.openclip import load_openclip  # noqa: PLC0415 (imports two seconds' worth)
 
     _use_threads(settings)
-    return load_openclip(entry.card, entry.directories, device=device, precision=settings.precision)
+    towers = load_openclip(
+        entry.card, entry.directories, device=device, precision=settings.precision
+    )
+    if Modality.AUDIO not in entry.card.types:
+        return towers
+    from app.encoders.aligned import with_ears  # noqa: PLC0415
+
+    return with_ears(towers, entry.home, device)
 
 
 LOADERS: Mapping[Loader, Load] = {

@@ -8,14 +8,20 @@ in a core's cache besides.
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import torch
+from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,6 +46,49 @@ class TowerThreads:
     def map(self, function: Callable[[T], R], pieces: Sequence[T]) -> list[R]:
         """Return the function's results for the pieces, in their order."""
         return list(self._pool.map(function, pieces))
+
+
+class TowerRunner:
+    """Runs a tower to `dimensions` on a device, on a CPU in pieces side by side."""
+
+    def __init__(self, device: torch.device, dimensions: int) -> None:
+        self.device = device
+        self._dimensions = dimensions
+        self._threads = TowerThreads() if device.type == "cpu" else None
+
+    def run(
+        self,
+        encode: Callable[[slice], Tensor],
+        count: int,
+        at_once: Mapping[str, int],
+        *,
+        one_thread: bool = False,
+    ) -> NDArray[np.float32]:
+        """Encode so many inputs and scale to unit length: float32 [count, dimensions].
+
+        `at_once` says how many a type of device takes in one piece. A single piece is split within
+        each operation unless it is not worth it.
+        """
+        out = np.empty((count, self._dimensions), dtype=np.float32)
+
+        @torch.inference_mode()
+        def run(piece: slice) -> None:
+            vectors = functional.normalize(encode(piece).float(), dim=1)
+            out[piece] = vectors.cpu().numpy()
+
+        pieces = self._pieces(count, at_once[self.device.type])
+        if self._threads and (one_thread or len(pieces) > 1):
+            self._threads.map(run, pieces)
+        else:
+            for piece in pieces:
+                run(piece)
+        return out
+
+    def _pieces(self, count: int, at_once: int) -> list[slice]:
+        """Cut a batch so that every thread gets something to do."""
+        threads = self._threads.count if self._threads else 1
+        size = max(1, min(at_once, math.ceil(count / threads)))
+        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def _use_threads(count: int, all_set: Barrier) -> None:

@@ -104,7 +104,7 @@ def grocery(kit: Path, splits: tuple[str, ...], views: int = 1, seed: int = 0) -
         names = record["labels"]
         said = record["description"].split(". ")[0]
         photographed = tuple(f"a photo of {article(name)}" for name in names[1:])
-        captions = (f"a photo of {names[-1]}", *photographed, *names[1:], said)
+        captions = (f"a photo of {names[-1]}", *names[1:], *photographed, said)
         for pixels in _views(data, views, source):
             part.add(pixels, captions, names[-1])
     return part

@@ -131,7 +131,8 @@ def calibrate(
 ) -> dict[str, dict[str, float]]:
     """Fit a curve for each pair of kinds; `vectors` are gap-corrected, `groups` say what matches.
 
-    Half of the examples are fitted on, the error is measured on the others.
+    Half of the examples are fitted on, the error is measured on the others. A pair of kinds of
+    which either half holds no match, or nothing but matches, has no curve.
     """
     curves: dict[str, dict[str, float]] = {}
     for one, other in combinations_with_replacement(sorted(vectors), 2):
@@ -145,6 +146,8 @@ def calibrate(
             )
             for start in (0, 1)
         )
+        if not all(0 < each.sum() < len(each) for each in (matches, other_matches)):
+            continue
         slope, intercept = platt(cosines, matches, one_kind=one == other)
         scores = 1 / (1 + np.exp(-(slope * other_cosines + intercept)))
         error = expected_calibration_error(scores, other_matches)

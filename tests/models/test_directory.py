@@ -84,6 +84,10 @@ def test_figures_leave_what_people_wrote(tmp_path: Path) -> None:
         "photos, R@1": 0.123,
         "expected calibration error, image-text": 0.02,
     }
+    measured = {"expected calibration error, image-text": 0.03456}
+    update_card(tmp_path, curves, measured)
+    again = json.loads((tmp_path / CARD_FILE).read_text(encoding="utf-8"))
+    assert again["evaluation"] == {"expected calibration error, image-text": 0.0346}
     assert written["files"]["gap.safetensors"]["sha256"] == sha256(tmp_path / "gap.safetensors")
     changed = {"calibration", "evaluation", "files"}
     assert {k: v for k, v in written.items() if k not in changed} == {

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.recipe.evaluate import recall, spearman
+from models.recipe.evaluation.measures import recall, spearman
 from models.recipe.fit import balanced_mean, calibrate, expected_calibration_error, pairs, platt
 
 
@@ -106,6 +106,12 @@ def test_calibrate_fits_every_pair_of_kinds() -> None:
     for curve in curves.values():
         assert curve["slope"] > 0
         assert curve["error"] < 0.1
+
+
+def test_calibrate_leaves_out_a_pair_of_kinds_without_a_match() -> None:
+    vectors = {kind: np.eye(8, dtype=np.float32) for kind in ("audio", "text")}
+    curves = calibrate(vectors, dict.fromkeys(vectors, np.arange(8)))
+    assert set(curves) == {"audio-text"}
 
 
 def test_balanced_mean_counts_a_concept_once() -> None:

@@ -1,0 +1,1 @@
+"""What a model is measured with: examples, measures, and the suites that put them together."""
