@@ -30,7 +30,7 @@ from models.recipe.files import save_model
 from models.recipe.fit import balanced_mean, calibrate
 from models.recipe.stages import load, make, pictures, recordings
 from models.recipe.start import Start
-from models.recipe.train import Lesson, Trainer
+from models.recipe.train import Lesson, Trainer, average
 
 if TYPE_CHECKING:
     from models.recipe.corpus import Part
@@ -47,7 +47,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path.home() / ".cache" / "omnivec-recipe")
     parser.add_argument("--image-steps", type=int, default=2600, help="of the image tower alone")
     parser.add_argument("--audio-steps", type=int, default=2000, help="of the audio tower alone")
-    parser.add_argument("--steps", type=int, default=300, help="of all towers, end to end")
+    parser.add_argument("--steps", type=int, default=400, help="of all towers, end to end")
+    parser.add_argument(
+        "--trained-share",
+        type=float,
+        default=0.8,
+        help="of the image trunk's weights before all towers train; its start has the rest",
+    )
     parser.add_argument("--examples", type=int, default=20_000, help="of each source, at most")
     parser.add_argument(
         "--only",
@@ -89,10 +95,12 @@ def train(begin: Start, options: argparse.Namespace) -> None:
     trainer = Trainer(modules.text, begin.tokenizer, lessons, list(captions), options.seed, say)
     say(f"the start has read {len(captions)} captions")
     steps = {"image": options.image_steps, "audio": options.audio_steps}
+    start = {name: one.clone() for name, one in modules.image.trunk.state_dict().items()}
     for name in lessons:
         trainer.alone(name, steps[name], SIZES[name], options.work / f"{name}.pt")
     if options.only:
         raise SystemExit(f"the {options.only} tower is trained; now the other, or both")
+    average(modules.image.trunk, start, options.trained_share)
     trainer.together(options.steps, SIZES_TOGETHER, options.work / "towers.pt")
 
 
@@ -128,7 +136,7 @@ def finish(options: argparse.Namespace) -> None:
     closed = {kind: gap.close(Modality(kind), vectors[kind]) for kind in vectors}
     curves = calibrate(closed, groups)
     say(f"calibration: {curves}")
-    figures = evaluate(towers, kit, Start(kit, seed))
+    figures = evaluate(towers, kit, Start(kit, seed), gap=gap, curves=curves, directory=out)
     for name, value in figures.items():
         print(f"{name:50} {value:9.3f}")
     update_card(out, curves, figures)

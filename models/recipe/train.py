@@ -46,12 +46,13 @@ if TYPE_CHECKING:
 TRUNK_RATES, HEAD_RATE = {"image": 1e-4, "audio": 3e-4}, 1e-3  # of a tower alone
 WARM_UP = 100
 # All towers end to end: rates, smaller by as much as more may be lost.
-END_RATES = {"trunk": 3e-5, "head": 1e-4, "text": 5e-6}
+END_RATES = {"trunk": 3e-5, "head": 3e-4, "text": 5e-6}
 # What is kept of the start, against picking captions: of what photos show there is little in the
 # corpus, so that all else that the image trunk sees in them must be held; sounds are many.
 NAMES_KEPT = {"image": 1.0, "audio": 0.6}
 LOGITS_KEPT = {"image": 10.0, "audio": 2.0}
 MADE_UP_KEPT = 0.5
+KEPT_AT_THE_END = 3.0  # times as much, when all that is to be learnt has been
 TEXT_KEPT = 200.0
 RIVALS = 3000  # captions drawn in each step beside those of the batch and all names
 MADE_UP = 64
@@ -212,12 +213,14 @@ class Trainer:
         by_row = torch.repeat_interleave(kept, torch.tensor(counts))
         then = torch.from_numpy(examples.logits[rows]).float()
         shares = _means(likely(then), counts)
-        loss = self._captions(name, vectors, chosen, source)
-        loss = loss + NAMES_KEPT[name] * keep_names(vectors, lesson.names, shares, kept)
+        known = NAMES_KEPT[name] * keep_names(vectors, lesson.names, shares, kept)
         now = functional.linear(features, *lesson.classifier)
-        loss = loss + LOGITS_KEPT[name] * keep_logits(now, then, by_row)
-        loss = loss + MADE_UP_KEPT * self._made_up(lesson, features.detach(), source)
-        return loss + self._live(vectors, chosen, examples, source) if live else loss
+        known = known + LOGITS_KEPT[name] * keep_logits(now, then, by_row)
+        known = known + MADE_UP_KEPT * self._made_up(lesson, features.detach(), source)
+        learnt = self._captions(name, vectors, chosen, source)
+        if live:
+            return learnt + KEPT_AT_THE_END * known + self._live(vectors, chosen, examples, source)
+        return learnt + known
 
     def _captions(
         self, name: str, vectors: Tensor, chosen: NDArray[np.intp], source: np.random.Generator
@@ -271,6 +274,20 @@ class Trainer:
         moved = (written - start).square().sum(1).mean()
         kept = keep_likeness(written, start) + moved
         return contrast(vectors, written, fits | fits.T) + TEXT_KEPT * kept
+
+
+def average(module: nn.Module, start: Mapping[str, Tensor], trained_share: float) -> None:
+    """Move a trained module back towards its start, weight by weight.
+
+    What was not trained on is remembered better so, and little of what was learnt is lost
+    (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", arXiv 2109.01903).
+    """
+    module.load_state_dict(
+        {
+            name: trained_share * tensor + (1 - trained_share) * start[name]
+            for name, tensor in module.state_dict().items()
+        }
+    )
 
 
 def _whole(trunk: Trunk, x: Tensor) -> Tensor:

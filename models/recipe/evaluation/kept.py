@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from app.encoders.calibration import unit
 from models.recipe.evaluation.examples import SEED
-from models.recipe.evaluation.measures import spearman
+from models.recipe.evaluation.measures import recall, spearman
 from models.recipe.files import labels
 from models.recipe.kit import IMAGE_NETWORK, reading
 from models.recipe.start import image_classes
@@ -45,17 +45,17 @@ OPENINGS = (
 
 
 def agreement(subject: Subject, examples: Examples) -> dict[str, float]:
-    """Of photos, how many are nearest to the class name that the start and the network say."""
+    """Of photos, how many are nearest to the name of the class that the original network says.
+
+    And how many have that name among the nearest five, for the network itself is unsure of many.
+    """
     photos = [*examples.clothes.content, *examples.groceries.content]
-    begin = examples.begin
     names = class_names(subject, examples.kit)
     now = np.concatenate([subject.vectors(p) for p in (examples.clothes, examples.groceries)])
-    nearest = (now @ names.T).argmax(1)
-    start = (begin.image_vectors(photos).numpy() @ begin.image_names.numpy().T).argmax(1)
-    network = top_classes(examples.kit, photos)
+    truth = [int(number) for number in top_classes(examples.kit, photos)]
     return {
-        "photos, top ImageNet class as at the start": float((nearest == start).mean()),
-        "photos, top ImageNet class as the original network's": float((nearest == network).mean()),
+        f"photos, the original network's ImageNet class, R@{top}": recall(now, names, truth, top)
+        for top in (1, 5)
     }
 
 
