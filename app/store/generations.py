@@ -50,11 +50,9 @@ def kept(sizes: Sequence[int], fresh: int, *, busy: bool) -> int:
     """Return how many of the spans, the oldest first, stay as they are.
 
     The others are to have one index together with the `fresh` vectors. While writes go on (`busy`)
-    the least that there is to build is built.
+    little more is built, with what has few left: a walk sees those that were replaced as well.
     """
-    if busy:
-        return len(sizes) if len(sizes) < MOST_SPANS else 1
     for place, size in enumerate(sizes):
-        if size < RATIO * (sum(sizes[place + 1 :]) + fresh):
+        if size < (fresh / 2 if busy else RATIO * (sum(sizes[place + 1 :]) + fresh)):
             return place
-    return len(sizes)
+    return 1 if busy and len(sizes) >= MOST_SPANS else len(sizes)

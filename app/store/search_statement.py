@@ -54,7 +54,7 @@ class SearchStatement:
         return self._parameters.values
 
     def _text(self) -> str:
-        plan, parts = self.plan, {"live": self._live()}
+        plan, parts, walked = self.plan, {"live": self._live()}, "found"
         matching = few = estimated = "NULL"
         if plan.strategy is Strategy.EXACT:
             found = self._exact()
@@ -62,15 +62,18 @@ class SearchStatement:
             walks = [
                 self._walk(branch, span) for span in self._space.spans for branch in plan.branches
             ]
-            found = " UNION ALL ".join(f"({part})" for part in (*walks, self._fresh()))
             if self._filter is not None:
                 parts["sample"] = self._sample()
+            found = f"TABLE walked UNION ALL ({self._fresh()})"
             if self._filter is not None and plan.filter_first is not None:
                 parts |= self._matching()
                 found = f"({self._exact(chosen=True)}) UNION ALL {found}"
                 matching, few = "(SELECT n FROM counted)", "(SELECT few FROM counted)"
                 estimated = "CASE WHEN (SELECT NOT few FROM counted) THEN "
                 estimated += "(SELECT share * item_count FROM sample, live) END"
+            # What is fresh does not make up for a walk that ended early: nearer ones may be beyond.
+            walked = "walked"
+            parts[walked] = " UNION ALL ".join(f"({walk})" for walk in walks)
         parts["found"] = found
         parts["best"] = self._best()
         ctes = ", ".join(f"{name} AS MATERIALIZED ({part})" for name, part in parts.items())
@@ -78,7 +81,7 @@ class SearchStatement:
         if plan.with_vectors:
             vector, join = ", v.embedding", f"JOIN {self._vectors} AS v ON v.item_seq = i.seq"
         return (
-            f"WITH {ctes} SELECT live.item_count, (SELECT count(*) FROM found) AS walked, "
+            f"WITH {ctes} SELECT live.item_count, (SELECT count(*) FROM {walked}) AS walked, "
             f"{matching}::bigint AS matching, {few}::boolean AS few, "
             f"{estimated}::bigint AS estimated, hits.* FROM live LEFT JOIN ("
             f"SELECT best.rank, best.similarity, i.seq, {ITEM_COLUMNS}{vector} "

@@ -219,7 +219,7 @@ async def indexed(shelf: Shelf) -> Shelf:
 async def test_each_span_is_walked_by_its_own_index(
     indexed: Shelf, query: NDArray[np.float32]
 ) -> None:
-    await ItemStore(indexed.database).put(indexed.collection, [an_item("new")])
+    await ItemStore(indexed.database).put(indexed.collection, [an_item("new", query)])
     await IndexStore(indexed.database).build(indexed.collection, busy=True)
     indexed.collection = await reloaded(indexed.database, indexed.collection)
     plan = SearchPlan(query, (TEXT,), 20, strategy=Strategy.HNSW)
