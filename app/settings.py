@@ -138,11 +138,18 @@ class SearchSettings:
         "A cosine space of more vectors than this gets an index of their signs instead, a sixth "
         "of the size, whose finds are compared in full.",
     )
+    fresh_rows: int = knob(
+        "SEARCH_FRESH_ROWS",
+        10_000,
+        "What is written to an indexed space is compared one by one at first. More vectors than "
+        "this get an index of their own at once; a tenth of them, when writing pauses.",
+        least=1,
+    )
     index_quiet: float = knob(
         "SEARCH_INDEX_QUIET",
         20.0,
-        "Seconds without a write that an HNSW index waits for before it is built: with one, "
-        "writing is many times slower. It waits 30 times as long at most.",
+        "Seconds without a write that an HNSW index waits for before it is built. The first of a "
+        "space waits 30 times as long at most.",
     )
 
 

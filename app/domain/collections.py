@@ -75,7 +75,9 @@ class SpaceSpec:
 class Space:
     """`name` is unique in the collection; that of its own space is "" for most.
 
-    `index_kind` is the kind of index that is there, or is being built.
+    `index_kind` is the kind of index that is there, or is being built. Vectors belong to the
+    generation that they are written in. `indexed` are the generations, ascending, that its indexes
+    end with; what is of a later one is in none.
     """
 
     key: int
@@ -83,6 +85,20 @@ class Space:
     index_state: IndexState
     name: str = ""
     index_kind: IndexKind = IndexKind.FLOAT16
+    indexed: tuple[int, ...] = ()
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The spans of generations that have an index each."""
+        return tuple(map(Span, (None, *self.indexed), self.indexed))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Generations of a space's vectors: those later than `after`, the last of them `until`."""
+
+    after: int | None
+    until: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from app.engine.inputs import InputEncoder
 from app.engine.nearest import NearestSearcher
 from app.engine.points import Points
 from app.engine.querying import Querier
-from app.engine.recent import RecentCollections
+from app.engine.recent import SECONDS, RecentCollections
 from app.engine.refining import Refiner
 from app.engine.searching import Searcher
 from app.engine.vector_indexes import VectorIndexes, VectorIndexStores
@@ -91,7 +91,9 @@ class Engine:
         )
         querier = Querier(self._collections, rankings, vectors, nearest, words)
         gatherer = Gatherer(querier, facets, rankings, vectors)
-        indexes, fields = IndexStore(database), FieldIndexStore(database)
+        # What was remembered of a collection is forgotten before an index that it names is gone.
+        indexes = IndexStore(database, grace=2 * SECONDS)
+        fields = FieldIndexStore(database)
         self._recent = RecentCollections(self._collections)
         self._housekeeper = Housekeeper(
             settings, self.media, self._collections, outbox, indexes, fields

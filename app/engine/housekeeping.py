@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from app.store.indexes import IndexStore
     from app.store.outbox import Outbox
 
-# An index waits for a quiet time this many times as long at most.
+# A space's first index waits for a quiet time this many times as long at most.
 PATIENCE = 30
+POLL = 2.0  # seconds between two looks at a collection that is written to
+FEW = 10  # as small a part of the vectors that may be in no index is left there
+WRITTEN = timedelta(hours=1)  # since when another process may have left something to index
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +56,7 @@ class Housekeeper:
         self._wake = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._builds: dict[str, asyncio.Task[None]] = {}
+        self._written = timedelta(days=100_000)  # at first, whenever it was
 
     def start(self) -> None:
         self._loop = asyncio.create_task(self._run(), name="housekeeping")
@@ -68,22 +72,21 @@ class Housekeeper:
         self._wake.set()
 
     def consider_index(self, collection: Collection, *, anew: bool = False) -> None:
-        """Build in the background the indexes that the collection is large enough to need.
+        """Index in the background what a collection that is large enough has in no index.
 
-        With `anew`, because its tuning changed, also those that are there, or drop them.
+        With `anew`, because its tuning changed, indexes are made anew, or dropped.
         """
         for space in collection.spaces:
             name = f"index {space.key}"
             kind = wanted_index(collection, space, self._settings)
             there = space.index_kind if space.index_state is IndexState.READY else None
-            if kind is not None and (anew or kind is not there):
-                quiet = 0.0 if anew else self._settings.index_quiet
-                self._in_background(
-                    name,
-                    "index_build_failed",
-                    partial(self._build_when_quiet, collection, space, kind, quiet),
-                    follow=anew,
-                )
+            if kind is None and not anew:
+                kind = there  # a smaller collection keeps its indexes, and they follow
+            if kind is not None:
+                build: Callable[[Collection, Space, IndexKind], Awaitable[object]]
+                build = self._indexes.build if anew else self._build_when_due
+                work = partial(build, collection, space, kind)
+                self._in_background(name, "index_build_failed", work, follow=anew)
             elif kind is None and anew and (there is not None or name in self._builds):
                 self._in_background(
                     name,
@@ -100,18 +103,30 @@ class Housekeeper:
             lambda: self._fields.build(collection),
         )
 
-    async def _build_when_quiet(
-        self, collection: Collection, space: Space, kind: IndexKind, quiet: float
-    ) -> None:
-        """Let a load end first, whichever process writes: with an index, it takes much longer."""
-        latest = monotonic() + PATIENCE * quiet
-        while quiet and monotonic() < latest:
-            [fresh] = await self._collections.by_keys([collection.key]) or [collection]
-            rest = quiet - (datetime.now(UTC) - fresh.updated_at).total_seconds()
-            if rest <= 0:
-                break
-            await asyncio.sleep(min(rest, quiet))
-        await self._indexes.build(collection, space, kind)
+    async def _build_when_due(self, collection: Collection, space: Space, kind: IndexKind) -> None:
+        """Let a load end first, whichever process writes, unless it brings too much for that."""
+        settings, merge = self._settings, False
+        latest = monotonic() + PATIENCE * settings.index_quiet
+        few = settings.fresh_rows // FEW
+        # Unless another task was started to follow this one.
+        while asyncio.current_task() in self._builds.values():
+            found = await self._collections.by_keys([collection.key])
+            if not found:
+                return
+            [collection] = found
+            space = collection.space_named(space.name)
+            fresh = None
+            if space.index_state is IndexState.READY and space.index_kind is kind:
+                fresh = await self._indexes.fresh(collection, space, settings.fresh_rows + 1)
+            age = (datetime.now(UTC) - collection.updated_at).total_seconds()
+            if age >= settings.index_quiet:
+                if fresh is None or fresh > few or merge:
+                    await self._indexes.build(collection, space, kind, least=few)
+                return
+            if monotonic() >= latest if fresh is None else fresh > settings.fresh_rows:
+                await self._indexes.build(collection, space, kind, least=few, busy=True)
+                merge = True
+            await asyncio.sleep(min(settings.index_quiet - age, POLL))
 
     def _in_background(
         self,
@@ -156,7 +171,8 @@ class Housekeeper:
     async def _resume(self) -> None:
         """Take up what another process left unfinished, or what grew without us."""
         unfinished = set(await self._fields.unfinished())
-        due = await self._indexes.due(self._settings.hnsw_rows)
+        due = await self._indexes.due(self._settings.hnsw_rows, self._written)
+        self._written = WRITTEN
         for collection in await self._collections.by_keys({*unfinished, *due}):
             if collection.key in unfinished:
                 self.build_fields(collection)

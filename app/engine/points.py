@@ -134,7 +134,9 @@ class Points:
     ) -> set[str]:
         """Set vectors by space and item, all or none; return the ids of the items there are."""
         collection = await self._collections.get(project, collection_id)
-        return await self._vectors.put(collection, vectors)
+        known = await self._vectors.put(collection, vectors)
+        self._housekeeper.consider_index(collection)
+        return known
 
     async def get_vectors(
         self, project: str, collection_id: str, space: str, ids: Container[str]

@@ -21,9 +21,14 @@ def vectors_table(space_key: int) -> str:
     return quoted("vectors_s", space_key)
 
 
-def hnsw_index(space_key: int, modality_code: int, kind: IndexKind) -> str:
+def hnsw_index(space_key: int, modality_code: int, kind: IndexKind, until: int) -> str:
+    """Of the span of generations that ends with `until`."""
     suffix = "bits" if kind is IndexKind.BINARY else "hnsw"
-    return quoted("vectors_s", space_key, f"_m{int(modality_code)}_{suffix}")
+    return quoted("vectors_s", space_key, f"_m{int(modality_code)}_g{int(until)}_{suffix}")
+
+
+def generation_index(space_key: int) -> str:
+    return quoted("vectors_s", space_key, "_generation")
 
 
 def field_index(collection_key: int, field_key: int, number: int) -> str:

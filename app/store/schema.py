@@ -108,6 +108,20 @@ spaces = Table(
     _created(),
     Column("kind", Text, nullable=False, server_default=text("'dense'")),
     Column("index_kind", Text, nullable=False, server_default=text("'float16'")),
+    Column(
+        "generation",
+        Integer,
+        nullable=False,
+        server_default=text("1"),
+        comment="what is written now belongs to it",
+    ),
+    Column(
+        "indexed",
+        ARRAY(Integer),
+        nullable=False,
+        server_default=text("'{}'"),
+        comment="ascending: the generations that the indexes of the space's vectors end with",
+    ),
     UniqueConstraint("collection_key", "name"),
 )
 
@@ -138,8 +152,15 @@ items = Table(
 )
 
 
-def _vectors(name: str, kind: type[HALFVEC | SPARSEVEC | VECTOR], *, multi: bool = False) -> Table:
+def _vectors(
+    name: str,
+    kind: type[HALFVEC | SPARSEVEC | VECTOR],
+    *,
+    multi: bool = False,
+    indexable: bool = False,
+) -> Table:
     place = [Column("place", Integer, primary_key=True, autoincrement=False)] if multi else []
+    generation = Column("generation", Integer, nullable=False, server_default=text("0"))
     return Table(
         name,
         metadata,
@@ -148,11 +169,12 @@ def _vectors(name: str, kind: type[HALFVEC | SPARSEVEC | VECTOR], *, multi: bool
         *place,
         Column("modality", SmallInteger, nullable=False),
         Column("embedding", kind(), nullable=False),
+        *([generation] if indexable else []),
     )
 
 
-vectors_float16 = _vectors("vectors_float16", HALFVEC)
-vectors_float32 = _vectors("vectors_float32", VECTOR)
+vectors_float16 = _vectors("vectors_float16", HALFVEC, indexable=True)
+vectors_float32 = _vectors("vectors_float32", VECTOR, indexable=True)
 vectors_sparse = _vectors("vectors_sparse", SPARSEVEC)
 vectors_multi_float16 = _vectors("vectors_multi_float16", HALFVEC, multi=True)
 vectors_multi_float32 = _vectors("vectors_multi_float32", VECTOR, multi=True)

@@ -10,6 +10,7 @@ from app.domain.collections import SpaceKind
 from app.errors import InvalidInput
 from app.store.binding import unwrapped, vector_type, wrapped
 from app.store.errors import translated
+from app.store.generations import current_generation
 from app.store.names import collection_lock, items_table, vectors_table
 
 if TYPE_CHECKING:
@@ -32,11 +33,10 @@ WITH input AS MATERIALIZED (
     SELECT seq, id, modality FROM {items} WHERE id IN (SELECT input.id FROM input)
     ORDER BY id FOR KEY SHARE
 ), {longer}stored AS (
-    INSERT INTO {vectors} (space_key, item_seq, {place}modality, embedding)
-    SELECT {space_key}, item.seq, {input_place}item.modality, input.embedding
+    INSERT INTO {vectors} (space_key, item_seq, {columns})
+    SELECT {space_key}, item.seq, {values}
     FROM input JOIN item ON item.id = input.id COLLATE "C"
-    ON CONFLICT ({key}) DO UPDATE SET
-        modality = excluded.modality, embedding = excluded.embedding
+    ON CONFLICT ({key}) DO UPDATE SET {replace}
 )
 SELECT id FROM item
 """
@@ -134,14 +134,20 @@ async def put_vectors(
         places += range(len(rows))
         embeddings += rows
     multi = space.spec.kind is SpaceKind.MULTI
+    columns = {"modality": "item.modality", "embedding": "input.embedding"}
+    if multi:
+        columns["place"] = "input.place"
+    if space.spec.kind is SpaceKind.DENSE:
+        columns["generation"] = current_generation(space.key)
     statement = _PUT.format(
         type=vector_type(space),
         items=items_table(collection.key),
         vectors=vectors_table(space.key),
         space_key=int(space.key),
         key="item_seq, place" if multi else "item_seq",
-        place="place, " if multi else "",
-        input_place="input.place, " if multi else "",
+        columns=", ".join(columns),
+        values=", ".join(columns.values()),
+        replace=", ".join(f"{column} = excluded.{column}" for column in columns),
         longer=_DROP_LONGER.format(vectors=vectors_table(space.key)) if multi else "",
     )
     found = await connection.fetch(statement, ids, places, embeddings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from app.domain.items import WriteMode, Written
+from app.store.generations import current_generation
 from app.store.names import items_table, vectors_table
 from app.store.rows import CODES, VECTOR_TYPES
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from app.domain.collections import Collection
     from app.domain.items import NewItem
 
-# Vectors of one statement: with an HNSW index each takes milliseconds, and a statement's time is
-# limited.
+# Vectors of one statement: where an index that is being built takes them, each costs milliseconds,
+# and a statement's time is limited.
 VECTORS_AT_ONCE = 1_000
 
 _STAGING = """
@@ -30,7 +31,10 @@ CREATE TEMP TABLE IF NOT EXISTS staged_items (
 ) ON COMMIT DELETE ROWS
 """
 _COLUMNS = ("seq", "id", "namespace", "modality", "text", "media_key", "media_type", "metadata")
-_NUMBERS = "SELECT array_agg(nextval('item_seq')) FROM generate_series(1, $1)"
+_NUMBERS = """
+SELECT array_agg(nextval('item_seq')) AS numbers, {generation} AS generation
+FROM generate_series(1, $1)
+"""
 
 # Items in the order sent have ascending numbers, but are locked in the order of their ids, so
 # that two batches with items in common cannot wait for each other. What was there is told: the
@@ -67,10 +71,10 @@ WITH found AS MATERIALIZED (
 SELECT id, seq FROM found
 """
 _REPLACE_VECTORS = """
-INSERT INTO {vectors} (space_key, item_seq, modality, embedding)
-SELECT {space_key}, * FROM unnest($1::bigint[], $2::smallint[], $3::{type}[])
-ON CONFLICT (item_seq) DO UPDATE SET
-    modality = excluded.modality, embedding = excluded.embedding
+INSERT INTO {vectors} (space_key, item_seq, modality, embedding, generation)
+SELECT {space_key}, *, {generation} FROM unnest($1::bigint[], $2::smallint[], $3::{type}[])
+ON CONFLICT (item_seq) DO UPDATE SET modality = excluded.modality,
+    embedding = excluded.embedding, generation = excluded.generation
 """
 
 
@@ -90,11 +94,11 @@ WITH input AS MATERIALIZED (
     ON CONFLICT (id) DO UPDATE SET {replace}
     RETURNING id, seq, xmax = 0 AS inserted
 ), embedded AS (
-    INSERT INTO {vectors} (space_key, item_seq, modality, embedding)
-    SELECT {space_key}, stored.seq, input.modality, input.embedding
+    INSERT INTO {vectors} (space_key, item_seq, modality, embedding, generation)
+    SELECT {space_key}, stored.seq, input.modality, input.embedding, {generation}
     FROM stored JOIN input ON input.id = stored.id COLLATE "C"
-    ON CONFLICT (item_seq) DO UPDATE SET
-        modality = excluded.modality, embedding = excluded.embedding
+    ON CONFLICT (item_seq) DO UPDATE SET modality = excluded.modality,
+        embedding = excluded.embedding, generation = excluded.generation
 )
 SELECT count(*) FILTER (WHERE inserted) FROM stored
 """
@@ -113,6 +117,7 @@ async def upsert_few(
         collection_key=int(collection.key),
         space_key=int(collection.space.key),
         type=VECTOR_TYPES[collection.space.spec.precision],
+        generation=current_generation(collection.space.key),
         replace=_REPLACE,
     )
     columns = list(zip(*(_record(0, item)[1:] for item in items), strict=True))
@@ -129,7 +134,10 @@ async def write_many(
 ) -> Written:
     """Write items of distinct ids within a transaction."""
     await connection.execute(_STAGING)
-    numbers: list[int] = await connection.fetchval(_NUMBERS, len(items))
+    key = collection.space.key
+    generation = current_generation(key)
+    given = await connection.fetchrow(_NUMBERS.format(generation=generation), len(items))
+    numbers: list[int] = given["numbers"]
     await connection.copy_records_to_table(
         "staged_items", columns=_COLUMNS, records=map(_record, numbers, items)
     )
@@ -142,19 +150,22 @@ async def write_many(
             skipped.append(item.id)
         else:
             fresh.append(place)
-    key = collection.space.key
     for part in _parts(fresh):
         await connection.copy_records_to_table(
             vectors_table(key).strip('"'),
-            columns=("space_key", "item_seq", "modality", "embedding"),
-            records=((key, numbers[n], CODES[items[n].modality], embeddings[n]) for n in part),
+            columns=("space_key", "item_seq", "modality", "embedding", "generation"),
+            records=(
+                (key, numbers[n], CODES[items[n].modality], embeddings[n], given["generation"])
+                for n in part
+            ),
         )
     for part in _parts(replaced):
         await connection.execute(
             _REPLACE_VECTORS.format(
-                vectors=vectors_table(collection.space.key),
-                space_key=int(collection.space.key),
+                vectors=vectors_table(key),
+                space_key=int(key),
                 type=VECTOR_TYPES[collection.space.spec.precision],
+                generation=generation,
             ),
             [known[items[n].id] for n in part],
             [CODES[items[n].modality] for n in part],

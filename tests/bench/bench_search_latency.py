@@ -37,7 +37,7 @@ from app.engine.planner import Wish, plan_search
 from app.settings import SearchSettings, Settings
 from app.store.database import connect_arguments
 from app.store.embedded import EmbeddedServer
-from app.store.search import SearchStatement
+from app.store.search_statement import SearchStatement
 from tests.bench.reporting import Report, arguments
 from tests.bench.search_data import MODEL, bench_collection, bench_database, data_set, directory
 from tests.bench.search_service import Client, running, service_settings

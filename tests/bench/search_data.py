@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pgvector import HalfVector
 
-from app.domain.collections import IndexState, SpaceSpec
+from app.domain.collections import SpaceSpec
 from app.domain.fields import FieldType
 from app.domain.modality import Modality
 from app.domain.search import Branch
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from app.domain.collections import Collection
 
-ROWS, DIMENSIONS, QUERIES = 100_000, 1024, 300
+ROWS, DIMENSIONS, QUERIES, LATER = 100_000, 1024, 300, 30_000
 LATENT, HIDDEN, NOISE = 32, 256, 0.4
 PROJECT, MODEL = "default", "multimodal-embedding-v1"
 CODE = CODES[Modality.TEXT]
@@ -105,6 +105,11 @@ def data_set(rows: int = ROWS) -> DataSet:
     )
 
 
+def later_vectors() -> NDArray[np.float16]:
+    """Float16 [LATER, d]: what is written while the benchmarks' service is searched."""
+    return generate(LATER, 3).astype(np.float16)
+
+
 def metadata(number: int) -> str:
     return json.dumps({"declared": number, "undeclared": number, "title": f"item of {number}"})
 
@@ -142,7 +147,7 @@ async def bench_collection(
         await fields.build(collection)
         found = [collection]
     collection = await collections.get(PROJECT, found[0].id)
-    if indexed and collection.space.index_state is not IndexState.READY:
+    if indexed:  # whatever of it is in no index
         await IndexStore(database).build(collection)
     return await collections.get(PROJECT, collection.id)
 

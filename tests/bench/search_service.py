@@ -1,5 +1,6 @@
-"""The service over the benchmarks' data, its text tower replaced: a text is a query's number.
+"""The service over the benchmarks' data, its text tower replaced: a text is a vector's number.
 
+`17` is a query, `new-17` one of those that are written later.
 What is left of a search is HTTP, planning, the statement and rendering.
 """
 
@@ -23,7 +24,7 @@ from app.application import create_app
 from app.encoders.work import Encoded
 from app.logging import configure_logging
 from app.settings import AuthMode, LogLevel, Settings
-from tests.bench.search_data import data_set, directory
+from tests.bench.search_data import data_set, directory, later_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from litestar import Litestar
 
 START_SECONDS = 120
+NEW = "new"
 
 
 def service_settings() -> Settings:
@@ -52,10 +54,12 @@ def make_app() -> Litestar:
 
 
 async def _replace_tower(app: Litestar) -> None:
-    queries = data_set(1).queries.astype(np.float32)
+    vectors = {"": data_set(1).queries, NEW: later_vectors()}
 
     async def encode_texts(model_id: str, texts: Sequence[str], **_: Any) -> Encoded:
-        return Encoded(np.stack([queries[int(text)] for text in texts]), [1] * len(texts))
+        places = [text.rpartition("-") for text in texts]
+        found = np.stack([vectors[which][int(number)] for which, _, number in places])
+        return Encoded(found.astype(np.float32), [1] * len(texts))
 
     app.state.engine.encoders.encode_texts = encode_texts
 

@@ -10,10 +10,12 @@ import pytest
 
 from app.domain.collections import IndexKind, IndexState, SearchTuning
 from app.domain.fields import FieldState, FieldType
+from app.engine import housekeeping
 from app.engine.housekeeping import Housekeeper
 from app.engine.indexes import IndexAdministration
 from app.engine.recent import RecentCollections
 from app.errors import InvalidInput, NotFound
+from app.settings import SearchSettings, Settings
 from app.store.collections import CollectionStore
 from app.store.fields import FieldIndexStore
 from app.store.indexes import IndexStore
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from app.domain.collections import Collection
-    from app.settings import Settings
     from app.store.database import Database
 
 
@@ -33,17 +34,14 @@ class NoMedia:
     async def delete(self, keys: list[str]) -> None: ...
 
 
-@pytest.fixture
-async def housekeeper(
-    database: Database, database_settings: Settings
-) -> AsyncIterator[Housekeeper]:
+def a_housekeeper(database: Database, settings: Settings, index_quiet: float) -> Housekeeper:
     settings = replace(
-        database_settings,
-        search=replace(database_settings.search, exact_rows=50, hnsw_rows=100, index_quiet=0.0),
-        media=replace(database_settings.media, sweep_interval=0.05),
+        settings,
+        search=SearchSettings(exact_rows=50, hnsw_rows=100, fresh_rows=40, index_quiet=index_quiet),
+        media=replace(settings.media, sweep_interval=0.05),
     )
     media: Any = NoMedia()
-    made = Housekeeper(
+    return Housekeeper(
         settings,
         media,
         CollectionStore(database),
@@ -51,6 +49,24 @@ async def housekeeper(
         IndexStore(database),
         FieldIndexStore(database),
     )
+
+
+@pytest.fixture
+async def housekeeper(
+    database: Database, database_settings: Settings
+) -> AsyncIterator[Housekeeper]:
+    made = a_housekeeper(database, database_settings, index_quiet=0.0)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def under_load(
+    database: Database, database_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Housekeeper]:
+    """One that never sees a collection at rest."""
+    monkeypatch.setattr(housekeeping, "POLL", 0.05)
+    made = a_housekeeper(database, database_settings, index_quiet=1000.0)
     yield made
     await made.close()
 
@@ -112,6 +128,65 @@ async def test_a_grown_collection_gets_its_index_by_itself(
         return (await reloaded(database, collection)).space.index_state is IndexState.READY
 
     await until(ready)
+
+
+async def test_what_is_written_later_is_indexed_when_writing_pauses(
+    database: Database, housekeeper: Housekeeper, collection: Collection
+) -> None:
+    store = IndexStore(database)
+    assert await store.build(collection)
+    more = random_vectors(15, seed=1)
+    await put(database, collection, {f"new {n}": vector for n, vector in enumerate(more[:4])})
+    await asyncio.wait_for(considered(housekeeper, await reloaded(database, collection)), 20)
+    current = await reloaded(database, collection)
+    assert (current.space.indexed, await store.fresh(current, current.space, 99)) == ((1,), 4)
+    await put(database, collection, {f"newer {n}": vector for n, vector in enumerate(more)})
+    housekeeper.start()  # as after a crash: whatever was written and when
+
+    async def indexed() -> bool:
+        return (await reloaded(database, collection)).space.indexed == (1, 2)
+
+    await until(indexed)
+    current = await reloaded(database, collection)
+    assert await store.fresh(current, current.space, 99) == 0
+
+
+async def test_under_load_only_what_is_too_much_is_indexed(
+    database: Database, under_load: Housekeeper, collection: Collection
+) -> None:
+    store = IndexStore(database)
+    assert await store.build(collection)
+    await put(database, collection, {str(n): v for n, v in enumerate(random_vectors(40, 1))})
+    under_load.consider_index(await reloaded(database, collection))
+    await asyncio.sleep(0.5)
+    assert (await reloaded(database, collection)).space.indexed == (1,)
+    await put(database, collection, {"one": random_vectors(1, 2)[0]})
+
+    async def indexed() -> bool:
+        return (await reloaded(database, collection)).space.indexed == (1, 2)
+
+    await until(indexed)
+
+
+async def test_a_new_tuning_does_not_wait_for_the_load_to_end(
+    database: Database, under_load: Housekeeper, collection: Collection
+) -> None:
+    under_load.consider_index(collection)
+    await asyncio.sleep(0.2)
+    assert (await reloaded(database, collection)).space.index_state is IndexState.NONE
+    under_load.consider_index(collection, anew=True)
+
+    async def ready() -> bool:
+        return (await reloaded(database, collection)).space.index_state is IndexState.READY
+
+    await until(ready)
+
+
+async def considered(housekeeper: Housekeeper, collection: Collection) -> None:
+    """Wait for what a write has set off."""
+    housekeeper.consider_index(collection)
+    name = f"index {collection.space.key}"
+    await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == name))
 
 
 async def test_fields_left_unbuilt_are_built_later(

@@ -156,8 +156,8 @@ async def test_what_an_index_cannot_find_is_found_without(
 ) -> None:
     monkeypatch.setattr("app.engine.planner._filter_first", lambda *_: None)
     monkeypatch.setattr("app.engine.planner.FILTERED", 1)
-    monkeypatch.setattr("app.store.search.MAX_EF_SEARCH", 10)
-    monkeypatch.setattr("app.store.search.LEAST_SCANNED", 1)
+    monkeypatch.setattr("app.store.search_statement.MAX_EF_SEARCH", 10)
+    monkeypatch.setattr("app.store.search_statement.LEAST_SCANNED", 1)
     async with database.pool.acquire() as connection:
         await connection.execute("SET enable_seqscan = off")
     nearest = NearestSearcher(SETTINGS, SearchStore(database))

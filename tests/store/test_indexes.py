@@ -11,7 +11,7 @@ from app.domain.collections import IndexState, SpaceSpec
 from app.domain.modality import Modality
 from app.domain.search import Branch, SearchPlan, Strategy
 from app.errors import NotFound
-from app.store import indexes as module
+from app.store import index_builder as module
 from app.store.collections import CollectionStore
 from app.store.indexes import IndexStore
 from app.store.items import ItemStore
@@ -55,7 +55,7 @@ async def test_what_a_crash_left_is_built_again(database: Database, indexes: Ind
     await database.pool.execute("UPDATE spaces SET index_state = 'building' WHERE key = $1", key)
     await database.pool.execute(
         "UPDATE pg_index SET indisvalid = false "
-        f"WHERE indexrelid = 'vectors_s{key}_m1_hnsw'::regclass"
+        f"WHERE indexrelid = 'vectors_s{key}_m1_g1_hnsw'::regclass"
     )
     assert await states(database, collection) == (IndexState.BUILDING, [False, True, True])
     assert await indexes.build(collection)
@@ -134,6 +134,7 @@ async def test_building_while_others_write_and_search(
         (hit,) = (await search.search(collection, plan)).hits
         assert hit.item.id == f"i{written - 1}"  # what was written is found at once
     assert await building
+    collection = await reloaded(database, collection)
     found = 0
     for n in range(0, 4000, 40):
         plan = SearchPlan(vectors[n], (Branch(Modality.TEXT),), 10, strategy=Strategy.HNSW)

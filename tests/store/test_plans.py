@@ -153,7 +153,7 @@ async def test_an_index_of_another_kind_takes_the_place_of_the_first(raw: Bench)
         "SELECT indexname FROM pg_indexes WHERE tablename = $1",
         f"vectors_s{raw.collection.space.key}",
     )
-    assert {row["indexname"].rpartition("_")[2] for row in names} == {"pkey", "bits"}
+    assert {row["indexname"].rpartition("_")[2] for row in names} == {"pkey", "generation", "bits"}
 
 
 @pytest.mark.parametrize("declared", [True, False])
@@ -296,14 +296,17 @@ async def test_what_is_acknowledged_is_found_at_once(indexed: Bench, database: D
 async def test_indexes_are_made_as_the_collection_is_tuned(raw: Bench, database: Database) -> None:
     indexes = IndexStore(database)
     options = "SELECT reloptions FROM pg_class WHERE relname = $1"
-    name = f"vectors_s{raw.collection.space.key}_m0_hnsw"
+    name = f"vectors_s{raw.collection.space.key}_m0_g{{}}_hnsw"
     await raw.index()
-    assert await database.pool.fetchval(options, name) == ["m=16", "ef_construction=64"]
+    made = await database.pool.fetchval(options, name.format(1))
+    assert made == ["m=16", "ef_construction=64"]
     await indexes.tune(raw.collection, SearchTuning(m=8, ef_construction=40, exact_rows=7))
     await raw.refresh()
     assert raw.collection.tuning == SearchTuning(m=8, ef_construction=40, exact_rows=7)
     await raw.index()
-    assert await database.pool.fetchval(options, name) == ["m=8", "ef_construction=40"]
+    made = await database.pool.fetchval(options, name.format(2))
+    assert made == ["m=8", "ef_construction=40"]
+    assert await database.pool.fetchval(options, name.format(1)) is None
     assert await raw.ids(HNSW) == nearest(Metric.COSINE)[:10]
 
 

@@ -16,8 +16,9 @@ from app.domain.search import Branch, SearchPlan, Strategy
 from app.errors import InvalidInput
 from app.store.indexes import IndexStore
 from app.store.items import ItemStore
-from app.store.search import SearchStatement, SearchStore
-from tests.store.factories import MODEL, a_collection, an_item, unit_vectors
+from app.store.search import SearchStore
+from app.store.search_statement import SearchStatement
+from tests.store.factories import MODEL, a_collection, an_item, reloaded, unit_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,6 +180,7 @@ async def test_raw_vectors_by_every_metric(
     )
     if strategy is not Strategy.EXACT:
         assert await IndexStore(database).build(collection)
+        collection = await reloaded(database, collection)
     query = rng.standard_normal(8).astype(np.float32)
     plan = SearchPlan(query, (Branch(None),), 30, strategy=strategy)
     hits = list((await SearchStore(database).search(collection, plan)).hits)
@@ -205,12 +207,27 @@ async def uses_index(shelf: Shelf, plan: SearchPlan) -> bool:
 @pytest.fixture
 async def indexed(shelf: Shelf) -> Shelf:
     await IndexStore(shelf.database).build(shelf.collection)
+    shelf.collection = await reloaded(shelf.database, shelf.collection)
     # A shelf as small as this is not worth an index to the planner, rightly.
     name = shelf.database.url.split("/")[3].split("?")[0]
     await shelf.database.pool.execute(f"ALTER DATABASE {name} SET enable_seqscan = off")
     await shelf.database.pool.execute(f"ALTER DATABASE {name} SET enable_sort = off")
     await shelf.database.pool.expire_connections()
     return shelf
+
+
+async def test_each_span_is_walked_by_its_own_index(
+    indexed: Shelf, query: NDArray[np.float32]
+) -> None:
+    await ItemStore(indexed.database).put(indexed.collection, [an_item("new", query)])
+    await IndexStore(indexed.database).build(indexed.collection, busy=True)
+    indexed.collection = await reloaded(indexed.database, indexed.collection)
+    plan = SearchPlan(query, (TEXT,), 20, strategy=Strategy.HNSW)
+    statement = SearchStatement(indexed.collection, plan)
+    rows = await indexed.database.pool.fetch("EXPLAIN " + statement.text, *statement.values)
+    told = "\n".join(row[0] for row in rows)
+    for index in ("m2_g1_hnsw", "m2_g2_hnsw", "generation"):
+        assert told.count(f"vectors_s{indexed.collection.space.key}_{index}") == 1
 
 
 async def test_hnsw_merges_modalities_like_exact(
