@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 STARTED = time.monotonic()
 SIZES = {"image": 64, "audio": 96}  # examples in a step of one tower alone
-SIZES_TOGETHER = {"image": 40, "audio": 48}
+SIZES_TOGETHER = {"image": 32, "audio": 32}
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path.home() / ".cache" / "omnivec-recipe")
     parser.add_argument("--image-steps", type=int, default=2600, help="of the image tower alone")
     parser.add_argument("--audio-steps", type=int, default=2000, help="of the audio tower alone")
-    parser.add_argument("--steps", type=int, default=400, help="of all towers, end to end")
+    parser.add_argument("--steps", type=int, default=260, help="of all towers, end to end")
     parser.add_argument(
         "--trained-share",
         type=float,
