@@ -130,15 +130,17 @@ class Migrator:
             await _ended(work, lease)
 
     async def _failed(self, job: MigrationJob, error: Exception) -> None:
+        if isinstance(error, NotFound) and error.kind == "collection":
+            return  # deleted meanwhile
         if isinstance(error, OmnivecError):
             reason = error.message
             log.warning("migration_failed", model=job.model_id, reason=reason)
         else:
             reason = f"the model failed: {type(error).__name__}"
             log.error("migration_failed", model=job.model_id, exc_info=error)
-        attempts = await self._migrations.postpone(job, LONGEST_PAUSE, reason)
         awaited = isinstance(error, Unavailable | NotFound)  # another process may have the model
-        if attempts is not None and attempts >= MOST_ATTEMPTS and not awaited:
+        attempts = await self._migrations.postpone(job, LONGEST_PAUSE, reason, counted=not awaited)
+        if attempts is not None and attempts >= MOST_ATTEMPTS:
             await self._migrations.end(job.key, MigrationState.FAILED, reason)
 
     async def _keep(self, job: MigrationJob) -> None:

@@ -86,7 +86,8 @@ _RENEW = f"UPDATE model_migrations SET due_at = now() + make_interval(secs => $3
 _ENTER = f"UPDATE model_migrations SET state = $3, updated_at = now() {_OWN}"
 _RELEASE = f"UPDATE model_migrations SET owner = NULL, due_at = now() {_OWN}"
 _POSTPONE = """
-UPDATE model_migrations SET owner = NULL, error = $4, attempts = attempts + 1, updated_at = now(),
+UPDATE model_migrations SET
+    owner = NULL, error = $4, attempts = attempts + $5, updated_at = now(),
     due_at = now() + make_interval(secs => least($3, 2 ^ least(attempts, 20)))
 WHERE key = $1 AND owner = $2 AND finished_at IS NULL RETURNING attempts
 """
@@ -210,14 +211,17 @@ class MigrationStore:
         """Give up a claim: any process may take it."""
         await self._change(_RELEASE, job.key, job.owner)
 
-    async def postpone(self, job: MigrationJob, longest: float, error: str) -> int | None:
+    async def postpone(
+        self, job: MigrationJob, longest: float, error: str, *, counted: bool = True
+    ) -> int | None:
         """Give up a claim for a while, `longest` seconds at most, because of what failed.
 
-        Return how many attempts have failed in a row; None where the claim is lost.
+        Return how many attempts have failed in a row, of those that are `counted`; None where the
+        claim is lost.
         """
         with translated():
             attempts: int | None = await self._database.pool.fetchval(
-                _POSTPONE, job.key, job.owner, longest, error
+                _POSTPONE, job.key, job.owner, longest, error, int(counted)
             )
         return attempts
 
