@@ -7,6 +7,11 @@ OmnivecError
 ├── NotFound                a collection, item or model that is not there (or is another project's)
 ├── NameTaken               a name that must be unique is in use
 ├── LimitReached            no more of something may be created
+├── Conflict                what a resource is at the moment does not go with the request
+│   ├── SameModel
+│   ├── MigrationRunning
+│   ├── MigrationEnded
+│   └── ReadyVectors
 ├── PayloadTooLarge         a body, an inline medium or a batch over its limit
 ├── MediaError              media that cannot be fetched or decoded
 │   ├── FetchFailed
@@ -17,6 +22,7 @@ OmnivecError
 ├── ItemsRejected           several items of one batch, each with its own error
 ├── Overloaded              a queue is full; try again later
 └── Unavailable             the database, the store or a model cannot be reached
+    └── Outdated            a collection changed its model since it was looked up
 """
 
 from __future__ import annotations
@@ -94,6 +100,36 @@ class LimitReached(OmnivecError):
         super().__init__(f"there are {most} {kind} already, and no more may be")
         self.kind = kind
         self.most = most
+
+
+class Conflict(OmnivecError):
+    """The request is in order; what it is about is in a state that does not allow it."""
+
+    code = "conflict"
+
+
+class SameModel(Conflict):
+    """The collection has that model already."""
+
+    code = "same_model"
+
+
+class MigrationRunning(Conflict):
+    """The collection is changing its model."""
+
+    code = "migration_running"
+
+
+class MigrationEnded(Conflict):
+    """There is nothing left to cancel."""
+
+    code = "migration_ended"
+
+
+class ReadyVectors(Conflict):
+    """Clients brought vectors of their own, which no model can make anew."""
+
+    code = "ready_vectors"
 
 
 class PayloadTooLarge(OmnivecError):
@@ -180,3 +216,11 @@ class Unavailable(OmnivecError):
         super().__init__(message)
         self.service = service
         self.retry_after = retry_after
+
+
+class Outdated(Unavailable):
+    """A collection changed its model since it was looked up: look it up anew, and try again."""
+
+    def __init__(self, collection_id: str) -> None:
+        message = f"collection {collection_id} changed its model meanwhile; try again"
+        super().__init__("collection", message, retry_after=1.0)

@@ -18,6 +18,7 @@ from litestar.params import ParameterKwarg, QueryParameter
 from msgspec import Meta
 
 from app.api.openapi_failures import ERRORS, PROBLEMS, FailureForm
+from app.api.problems import TYPE_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -44,6 +45,7 @@ TAGS = {
     "Models": "What makes the vectors.",
     "Collections": "Where items live.",
     "Items": "What is stored and found.",
+    "Migrations": "Changing the model of a collection while it is used. An addition.",
     "Search": "Across images, texts and sounds.",
     "Vectorize": "Cloudflare Vectorize v2, for its official clients.",
     "Health": "For load balancers and orchestrators.",
@@ -54,7 +56,8 @@ TAGS = {
 class Documented:
     """What a handler's signature does not say: examples, and the errors beside the usual ones.
 
-    `body` describes, as OpenAPI's `content`, a body that is no JSON.
+    `body` describes, as OpenAPI's `content`, a body that is no JSON. `codes` are those of the
+    examples of problems, where they are not the status' usual ones.
     """
 
     request: dict[str, Any] | None
@@ -63,6 +66,7 @@ class Documented:
     public: bool = False
     body: dict[str, Any] | None = None
     failures: FailureForm = PROBLEMS
+    codes: Mapping[int, str] = field(default_factory=dict)
 
 
 def documented(
@@ -73,9 +77,10 @@ def documented(
     public: bool = False,
     body: dict[str, Any] | None = None,
     failures: FailureForm = PROBLEMS,
+    codes: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
     """Return the `opt` of a handler that the document shows; `public` handlers need no key."""
-    return {_OPT: Documented(request, answer, errors or {}, public, body, failures)}
+    return {_OPT: Documented(request, answer, errors or {}, public, body, failures, codes or {})}
 
 
 def build_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
@@ -191,6 +196,9 @@ def _responses(
     errors = {status: ERRORS[status] for status in usual} | dict(doc.errors)
     for status, text in sorted(errors.items()):
         headers = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
+        example = form.example(status, text)
+        if code := doc.codes.get(status):
+            example |= {"type": TYPE_PREFIX + code, "code": code}
         if status in {429, 503}:
             headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
         yield (
@@ -198,9 +206,7 @@ def _responses(
             {
                 "description": text,
                 "headers": headers,
-                "content": {
-                    form.media_type: _content(schemas[form.schema], form.example(status, text))
-                },
+                "content": {form.media_type: _content(schemas[form.schema], example)},
             },
         )
 

@@ -67,6 +67,7 @@ STATUS: dict[type[Exception], int] = {
     errors.NotFound: 404,
     errors.NameTaken: 409,
     errors.LimitReached: 409,
+    errors.Conflict: 409,
     errors.PayloadTooLarge: 413,
     errors.MediaError: 422,
     errors.ItemsRejected: 422,

@@ -2,7 +2,7 @@
 
 Inputs wait in lanes, one for each tower and priority. The thread takes the next batch from the
 oldest search lane, or from the oldest indexing lane when nobody searches, so that a search waits
-for the batch in flight and no longer.
+for the batch in flight and no longer; from what is done in the background when nobody indexes.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from app.encoders.registry import Model
     from app.settings import ModelSettings
 
-# Under an unbroken stream of searches, indexing gets a batch whenever it has waited this long.
+# Under an unbroken stream of others, who goes last gets a batch whenever it has waited this long.
 INDEX_PATIENCE = 2.0
+BACKGROUND_PATIENCE = 2.0
 
-# A search waits for the batch in flight, so a batch for indexing is cut to take about this long.
+# A search waits for the batch in flight, so another's batch is cut to take about this long.
 INDEX_BATCH_SECONDS = 0.1
 
 _UNMEASURED_PACE = 0.05  # seconds a row, until a tower's first batch tells
@@ -71,7 +72,7 @@ class Batcher:
         self._lanes: dict[tuple[Model, Modality, Priority], Lane[Any]] = {}
         self._waiting = dict.fromkeys(Priority, 0)
         self._towers: dict[tuple[str, Modality], TowerStats] = {}
-        self._index_ran = time.monotonic()
+        self._ran = dict.fromkeys(Priority, time.monotonic())
         self._thread: threading.Thread | None = None
         self._closing = False
 
@@ -204,18 +205,18 @@ class Batcher:
         return None
 
     def _choose(self) -> Lane[Any] | None:
-        search, index = (
-            min(
-                (x for x in self._lanes.values() if x.waiting and x.priority is priority),
-                key=lambda lane: lane.arrived,
-                default=None,
-            )
-            for priority in (Priority.SEARCH, Priority.INDEX)
-        )
-        if search is None or index is None:
-            return search or index
-        overlooked = time.monotonic() - max(index.arrived, self._index_ran)
-        return index if overlooked > INDEX_PATIENCE else search
+        oldest: dict[Priority, Lane[Any]] = {}
+        for lane in self._lanes.values():
+            rival = oldest.get(lane.priority)
+            if lane.waiting and (rival is None or lane.arrived < rival.arrived):
+                oldest[lane.priority] = lane
+        patience = {Priority.BACKGROUND: BACKGROUND_PATIENCE, Priority.INDEX: INDEX_PATIENCE}
+        for priority, seconds in patience.items():
+            if (waiting := oldest.get(priority)) is None:
+                continue
+            if time.monotonic() - max(waiting.arrived, self._ran[priority]) > seconds:
+                return waiting
+        return oldest[min(oldest)] if oldest else None
 
     def _pause(self, lane: Lane[Any]) -> float:
         """Return the seconds worth waiting for more of a burst; a lone request waits for none."""
@@ -233,7 +234,7 @@ class Batcher:
             return
         finally:
             if lane.priority is Priority.INDEX:
-                self._index_ran = time.monotonic()
+                self._ran = dict.fromkeys(Priority, time.monotonic())
         left = set(map(id, unfinished))
         finished = [each for each in batch if id(each) not in left]
         with self._changed:

@@ -113,6 +113,12 @@ class EncoderService:
         """NotFound if there is no such model."""
         return self._registry.entry(model_id).card
 
+    async def load(self, model_id: str) -> None:
+        """Load a model unless it is; NotFound (no such model), Unavailable (why it cannot be)."""
+        self.card(model_id)
+        async with self._model(model_id):
+            pass
+
     def image_input(self, model_id: str) -> ImageInput:
         """Tell what `encode_images` takes; InvalidInput if the model takes no images."""
         tower = self._card_for(model_id, Modality.IMAGE).image

@@ -31,10 +31,11 @@ _TOKENS_PER_INPUT = 64
 
 
 class Priority(IntEnum):
-    """Who goes first. A person waits for a search."""
+    """Who goes first. A person waits for a search, and nobody for what is embedded anew."""
 
     SEARCH = 0
     INDEX = 1
+    BACKGROUND = 2
 
 
 @dataclass(frozen=True, slots=True)

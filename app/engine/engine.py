@@ -18,10 +18,13 @@ from app.engine.housekeeping import Housekeeper
 from app.engine.indexes import IndexAdministration
 from app.engine.indexing import Indexer
 from app.engine.inputs import InputEncoder
+from app.engine.migrator import Migrator
+from app.engine.model_migrations import ModelMigrations
 from app.engine.nearest import NearestSearcher
 from app.engine.points import Points
 from app.engine.querying import Querier
 from app.engine.recent import SECONDS, RecentCollections
+from app.engine.reembedding import Reembedder
 from app.engine.refining import Refiner
 from app.engine.searching import Searcher
 from app.engine.vector_indexes import VectorIndexes, VectorIndexStores
@@ -38,12 +41,14 @@ from app.store.indexes import IndexStore
 from app.store.items import ItemStore
 from app.store.keys import KeyStore
 from app.store.metadata_indexes import MetadataIndexStore
+from app.store.model_migrations import MigrationStore
 from app.store.mutations import MutationStore
 from app.store.outbox import Outbox
 from app.store.points import PointStore
 from app.store.projects import ProjectStore
 from app.store.rankings import RankingStore
 from app.store.ready_vectors import ReadyVectorStore
+from app.store.reembedding import ReembeddingStore
 from app.store.search import SearchStore
 from app.store.spaces import SpaceStore
 from app.store.vectors import VectorStore
@@ -111,8 +116,23 @@ class Engine:
         self.indexes = IndexAdministration(
             self._collections, self._recent, fields, indexes, self._housekeeper
         )
+        migrations = MigrationStore(database)
+        self._migrator = Migrator(
+            settings.search,
+            self._collections,
+            self._recent,
+            indexes,
+            self.encoders,
+            migrations,
+            ReembeddingStore(database),
+            Reembedder(inputs, self.media),
+        )
+        self.migrations = ModelMigrations(
+            self._collections, migrations, self.encoders, self._migrator
+        )
         self.vector_indexes = VectorIndexes(
             settings,
+            self._recent,
             VectorIndexStores(
                 ProjectStore(database),
                 self._collections,
@@ -131,6 +151,7 @@ class Engine:
         stack.push_async_callback(self.encoders.close)
         stack.push_async_callback(words.close)
         stack.push_async_callback(self._housekeeper.close)
+        stack.push_async_callback(self._migrator.close)
 
     @classmethod
     async def open(cls, settings: Settings) -> Self:
@@ -144,6 +165,7 @@ class Engine:
             if reason := await _reason(engine.media.check()):
                 log.warning("store_unavailable", reason=reason)
             engine._housekeeper.start()
+            engine._migrator.start()
             engine._stack = stack.pop_all()
         return engine
 
@@ -208,11 +230,14 @@ class Engine:
         self, project: str, collection_id: str, items: Sequence[IndexItem], on_error: OnError
     ) -> IndexOutcome:
         """Embed and store items; see Indexer.index."""
-        collection = await self._collections.get(project, collection_id)
-        outcome = await self._indexer.index(collection, items, on_error)
-        grown = replace(collection, item_count=collection.item_count + len(items))
-        self._housekeeper.consider_index(grown)
-        return outcome
+
+        async def use(collection: Collection) -> IndexOutcome:
+            outcome = await self._indexer.index(collection, items, on_error)
+            grown = replace(collection, item_count=collection.item_count + len(items))
+            self._housekeeper.consider_index(grown)
+            return outcome
+
+        return await self._recent.current(project, collection_id, use)
 
     async def list_items(
         self,
@@ -240,8 +265,11 @@ class Engine:
 
     async def delete_items(self, project: str, collection_id: str, ids: Sequence[str]) -> int:
         """Delete items and return how many there were."""
-        collection = await self._collections.get(project, collection_id)
-        deleted = await self._items.delete(collection, ids)
+
+        async def use(collection: Collection) -> int:
+            return await self._items.delete(collection, ids)
+
+        deleted = await self._recent.current(project, collection_id, use)
         self._housekeeper.wake()
         return deleted
 
@@ -252,7 +280,7 @@ class Engine:
             return await self._searcher.search(collection, query)
 
         if query.example or query.hybrid or query.facets or query.group_by:
-            return await use(await self._collections.get(project, collection_id))
+            return await self._recent.current(project, collection_id, use)
         return await self._recent.run(project, collection_id, use)
 
     def links(self, items: Sequence[Item], base_url: str) -> list[str | None]:

@@ -67,8 +67,11 @@ class Points:
 
     async def group(self, project: str, collection_id: str, query: GroupQuery) -> list[Group]:
         """Group what a query finds; see Gatherer.group."""
-        collection = await self._collections.get(project, collection_id)
-        return await self._gatherer.group(collection, query)
+
+        async def use(collection: Collection) -> list[Group]:
+            return await self._gatherer.group(collection, query)
+
+        return await self._recent.current(project, collection_id, use)
 
     async def count(
         self,
@@ -79,8 +82,11 @@ class Points:
         exact: bool = True,
     ) -> int:
         """Count the items that pass the filter, or estimate their number."""
-        collection = await self._collections.get(project, collection_id)
-        return await self._gatherer.count(collection, Scope(filter), exact=exact)
+
+        async def use(collection: Collection) -> int:
+            return await self._gatherer.count(collection, Scope(filter), exact=exact)
+
+        return await self._recent.current(project, collection_id, use)
 
     async def facet(
         self,
@@ -92,13 +98,19 @@ class Points:
         limit: int = 10,
     ) -> list[FacetCount]:
         """Count items by their values at `path`, the most frequent first."""
-        collection = await self._collections.get(project, collection_id)
-        return await self._gatherer.facet(collection, path, Scope(filter), limit)
+
+        async def use(collection: Collection) -> list[FacetCount]:
+            return await self._gatherer.facet(collection, path, Scope(filter), limit)
+
+        return await self._recent.current(project, collection_id, use)
 
     async def matrix(self, project: str, collection_id: str, query: MatrixQuery) -> Matrix:
         """Compare the items of a random sample with each other."""
-        collection = await self._collections.get(project, collection_id)
-        return await self._gatherer.matrix(collection, query)
+
+        async def use(collection: Collection) -> Matrix:
+            return await self._gatherer.matrix(collection, query)
+
+        return await self._recent.current(project, collection_id, use)
 
     async def put(
         self,
@@ -108,11 +120,14 @@ class Points:
         mode: WriteMode = WriteMode.UPSERT,
     ) -> Written:
         """Write items with their vectors in whichever spaces, all or none; see PointStore.put."""
-        collection = await self._collections.get(project, collection_id)
-        written = await self._points.put(collection, points, mode)
-        grown = replace(collection, item_count=collection.item_count + written.inserted)
-        self._housekeeper.consider_index(grown)
-        return written
+
+        async def use(collection: Collection) -> Written:
+            written = await self._points.put(collection, points, mode)
+            grown = replace(collection, item_count=collection.item_count + written.inserted)
+            self._housekeeper.consider_index(grown)
+            return written
+
+        return await self._recent.current(project, collection_id, use)
 
     async def create_space(
         self, project: str, collection_id: str, name: str, spec: SpaceSpec
@@ -133,21 +148,30 @@ class Points:
         self, project: str, collection_id: str, vectors: Mapping[str, Mapping[str, Vector]]
     ) -> set[str]:
         """Set vectors by space and item, all or none; return the ids of the items there are."""
-        collection = await self._collections.get(project, collection_id)
-        known = await self._vectors.put(collection, vectors)
-        self._housekeeper.consider_index(collection)
-        return known
+
+        async def use(collection: Collection) -> set[str]:
+            known = await self._vectors.put(collection, vectors)
+            self._housekeeper.consider_index(collection)
+            return known
+
+        return await self._recent.current(project, collection_id, use)
 
     async def get_vectors(
         self, project: str, collection_id: str, space: str, ids: Container[str]
     ) -> dict[str, Vector]:
         """Return the vectors of those items that have one in the space."""
-        collection = await self._collections.get(project, collection_id)
-        return await self._vectors.get(collection, collection.space_named(space), ids)
+
+        async def use(collection: Collection) -> dict[str, Vector]:
+            return await self._vectors.get(collection, collection.space_named(space), ids)
+
+        return await self._recent.current(project, collection_id, use)
 
     async def remove_vectors(
         self, project: str, collection_id: str, spaces: Container[str], ids: Container[str]
     ) -> None:
         """Take vectors away; the items stay."""
-        collection = await self._collections.get(project, collection_id)
-        await self._vectors.remove(collection, spaces, ids)
+
+        async def use(collection: Collection) -> None:
+            await self._vectors.remove(collection, spaces, ids)
+
+        await self._recent.current(project, collection_id, use)

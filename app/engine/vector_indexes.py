@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from app.engine.indexing import Indexer
     from app.engine.inputs import InputEncoder
     from app.engine.nearest import NearestSearcher
+    from app.engine.recent import RecentCollections
     from app.settings import Settings
     from app.store.collections import CollectionStore
     from app.store.metadata_indexes import MetadataIndexStore
@@ -63,6 +64,7 @@ class VectorIndexes:
     def __init__(
         self,
         settings: Settings,
+        recent: RecentCollections,
         stores: VectorIndexStores,
         inputs: InputEncoder,
         indexer: Indexer,
@@ -70,6 +72,7 @@ class VectorIndexes:
         housekeeper: Housekeeper,
     ) -> None:
         self._settings = settings
+        self._recent = recent
         self._stores = stores
         self._inputs = inputs
         self._indexer = indexer
@@ -112,6 +115,15 @@ class VectorIndexes:
         Raises ItemsRejected with every content that cannot be, by its place in the batch. An
         insert leaves out what is stored already before it embeds anything.
         """
+
+        async def use(index: Collection) -> Mutation:
+            return await self._write(index, batch, mode, caller)
+
+        return await self._recent.following(index, use)
+
+    async def _write(
+        self, index: Collection, batch: VectorBatch, mode: WriteMode, caller: str
+    ) -> Mutation:
         vectors = batch.vectors
         if index.space.spec.model_id is not None:
             vectors = to_unit_length(vectors)
@@ -175,7 +187,11 @@ class VectorIndexes:
         return mutation
 
     async def delete_vectors(self, index: Collection, ids: Sequence[str], caller: str) -> Mutation:
-        mutation = await self._stores.vectors.delete(index, ids, caller)
+
+        async def use(index: Collection) -> Mutation:
+            return await self._stores.vectors.delete(index, ids, caller)
+
+        mutation = await self._recent.following(index, use)
         self._housekeeper.wake()
         return mutation
 
@@ -183,7 +199,11 @@ class VectorIndexes:
         self, index: Collection, ids: Sequence[str]
     ) -> Sequence[tuple[Item, NDArray[np.float32]]]:
         """Those that exist, in the order asked, each once."""
-        found = await self._stores.vectors.get(index, ids)
+
+        async def use(index: Collection) -> dict[str, tuple[Item, NDArray[np.float32]]]:
+            return await self._stores.vectors.get(index, ids)
+
+        found = await self._recent.following(index, use)
         return [found[name] for name in dict.fromkeys(ids) if name in found]
 
     async def list_ids(
@@ -200,6 +220,13 @@ class VectorIndexes:
         Raises NotFound of kind `vector` for an id that is not stored, and InvalidInput for a
         condition on a field without an index where the settings want that.
         """
+
+        async def use(index: Collection) -> VectorMatches:
+            return await self._query(index, query)
+
+        return await self._recent.following(index, use)
+
+    async def _query(self, index: Collection, query: VectorQuery) -> VectorMatches:
         started = time.perf_counter()
         vector = await self._vector(index, query)
         encoded = time.perf_counter()

@@ -51,7 +51,15 @@ WITH gone AS (
     DELETE FROM collections WHERE key = :key RETURNING key, item_count <= :at_once AS queue
 )
 INSERT INTO dropped_collections (collection_key, space_keys, media_queued)
-SELECT key, (SELECT array_agg(s.key) FROM spaces s WHERE s.collection_key = gone.key), queue
+SELECT key, (
+    SELECT array_agg(s.key) FROM (
+        SELECT key FROM spaces WHERE collection_key = gone.key
+        UNION SELECT space_key FROM model_migrations
+            WHERE collection_key = gone.key AND finished_at IS NULL
+        UNION SELECT leftover FROM model_migrations
+            WHERE collection_key = gone.key AND leftover IS NOT NULL
+    ) AS s
+), queue
 FROM gone RETURNING media_queued
 """
 _TAKE_LEFTOVER = """

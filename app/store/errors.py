@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 from sqlalchemy import exc
 
-from app.errors import InvalidInput, NotFound, OmnivecError, Unavailable
+from app.errors import InvalidInput, NotFound, OmnivecError, ReadyVectors, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,9 @@ _UNREACHABLE = (
     asyncpg.InvalidCachedStatementError,  # a migration went by
     exc.TimeoutError,
 )
+READY_VECTOR = "OV001"  # raised by our own trigger remember_written
+NOT_DURING_MIGRATION = "no ready vectors are taken while the collection changes its model"
+
 _UNSTORABLE = (
     asyncpg.DataError,  # NUL, lone surrogates, not JSON, not finite; codecs' refusals too
     UnicodeEncodeError,
@@ -64,6 +67,8 @@ def _translate(error: BaseException, collection: Collection | None) -> OmnivecEr
     match cause:
         case asyncpg.UndefinedTableError() if collection is not None:
             return NotFound("collection", collection.id)
+        case asyncpg.PostgresError(sqlstate=state) if state == READY_VECTOR:
+            return ReadyVectors(NOT_DURING_MIGRATION)
         # A refusal of an argument is both an InterfaceError and a ValueError.
         case _ if isinstance(cause, _UNSTORABLE) or (
             isinstance(cause, asyncpg.InterfaceError) and isinstance(cause, ValueError)

@@ -29,6 +29,11 @@ def current_generation(space_key: int) -> str:
     return f"coalesce((SELECT generation FROM spaces WHERE key = {int(space_key)}), 0)"
 
 
+def coming_generation(space_key: int) -> str:
+    """As `current_generation`, of a space that a migration of the model is still filling."""
+    return f"(SELECT generation FROM model_migrations WHERE space_key = {int(space_key)})"
+
+
 def in_span(span: Span, row: str = "") -> str:
     """Return a condition on a row, such as `v.`; in an index and in queries the same.
 

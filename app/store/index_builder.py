@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -27,10 +27,12 @@ EF_CONSTRUCTION = 64
 MOST_BUILD_MEMORY = 2**30  # bytes; a graph that does not fit is built many times slower
 ADOPTED = 0  # the generation that an index from before there were any ends with
 
-_SPACE = "SELECT index_state, index_kind, indexed FROM spaces WHERE key = $1"
-_SET_STATE = "UPDATE spaces SET index_state = $2, index_kind = $3, indexed = $4 WHERE key = $1"
+_SPACE = "SELECT index_state, index_kind, indexed FROM {table} WHERE {key} = $1"
+_SET_STATE = """
+UPDATE {table} SET index_state = $2, index_kind = $3, indexed = $4 WHERE {key} = $1
+"""
 _NEXT_GENERATION = """
-UPDATE spaces SET generation = generation + 1 WHERE key = $1 RETURNING generation - 1
+UPDATE {table} SET generation = generation + 1 WHERE {key} = $1 RETURNING generation - 1
 """
 _INDEXES = """
 SELECT c.relname AS name, a.amname = 'hnsw' AS hnsw, i.indisvalid AS valid,
@@ -38,6 +40,21 @@ SELECT c.relname AS name, a.amname = 'hnsw' AS hnsw, i.indisvalid AS valid,
 FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS a ON a.oid = c.relam
 WHERE i.indrelid = to_regclass($1)
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The table that says what indexes a space has, and its column with the space's key."""
+
+    table: str
+    key: str
+
+    def within(self, statement: str) -> str:
+        return statement.format(table=self.table, key=self.key)
+
+
+IN_USE = Record("spaces", "key")
+TO_COME = Record("model_migrations", "space_key")  # while a migration of the model fills it
 
 
 class IndexBuilder:
@@ -49,9 +66,15 @@ class IndexBuilder:
     """
 
     def __init__(
-        self, connection: asyncpg.Connection, space: Space, kind: IndexKind, tuning: SearchTuning
+        self,
+        connection: asyncpg.Connection,
+        space: Space,
+        kind: IndexKind,
+        tuning: SearchTuning,
+        record: Record = IN_USE,
     ) -> None:
         self._connection = connection
+        self._record = record
         self._space = space
         self._kind = kind
         self._table = vectors_table(space.key)
@@ -88,7 +111,7 @@ class IndexBuilder:
 
     async def _reload(self) -> IndexState:
         """Look at the space as it is now: another process may have built meanwhile."""
-        row = await self._connection.fetchrow(_SPACE, self._space.key)
+        row = await self._connection.fetchrow(self._record.within(_SPACE), self._space.key)
         if row is None:
             raise NotFound("space", self._space.name)
         state = IndexState(row["index_state"])
@@ -137,7 +160,9 @@ class IndexBuilder:
             f"ON {self._table} (generation)",
             generation_index(self._space.key),
         )
-        until = await self._connection.fetchval(_NEXT_GENERATION, self._space.key)
+        until = await self._connection.fetchval(
+            self._record.within(_NEXT_GENERATION), self._space.key
+        )
         indexed = (*stay, until)
         span = replace(self._space, indexed=indexed).spans[-1]
         for code in _codes(self._space):
@@ -189,7 +214,7 @@ class IndexBuilder:
 
     async def _set_state(self, state: IndexState, indexed: Sequence[int]) -> None:
         await self._connection.execute(
-            _SET_STATE, self._space.key, state, self._kind, list(indexed)
+            self._record.within(_SET_STATE), self._space.key, state, self._kind, list(indexed)
         )
 
     def _options(self) -> str:

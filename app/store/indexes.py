@@ -10,7 +10,7 @@ from app.domain.collections import IndexKind
 from app.errors import NotFound
 from app.store.errors import translated
 from app.store.generations import in_no_span
-from app.store.index_builder import IndexBuilder
+from app.store.index_builder import IN_USE, IndexBuilder, Record
 from app.store.metrics import indexable_as
 from app.store.names import index_lock, vectors_table
 
@@ -57,6 +57,7 @@ class IndexStore:
         *,
         busy: bool = False,
         least: int = 0,
+        record: Record = IN_USE,
     ) -> bool:
         """Bring the space's vectors into indexes, one per modality and span of generations.
 
@@ -65,7 +66,8 @@ class IndexStore:
         `grace` after it. No more than `least` vectors that are in none stay so. While writes go on
         (`busy`), what must be built is, on one core. Takes minutes for 100,000 vectors. Where
         another process is at it already, or where no such index can be made, return False at once.
-        What a crash left is cleared away first. Raises NotFound for a deleted collection.
+        What a crash left is cleared away first; `record` is where the space's state is kept. Raises
+        NotFound for a deleted collection.
         """
         space, kind = space or collection.space, kind or IndexKind.FLOAT16
         if not indexable_as(space.spec, kind):
@@ -78,7 +80,7 @@ class IndexStore:
                     "SELECT pg_try_advisory_lock($1)", index_lock(space.key)
                 ):
                     return False
-                builder = IndexBuilder(connection, space, kind, collection.tuning)
+                builder = IndexBuilder(connection, space, kind, collection.tuning, record)
                 await builder.run(busy=busy, least=least, grace=self._grace)
         finally:
             await connection.close()

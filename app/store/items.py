@@ -8,7 +8,7 @@ import numpy as np
 from pgvector import HalfVector, Vector
 
 from app.domain.items import WriteMode, Written
-from app.errors import InvalidInput, NotFound, Unavailable
+from app.errors import InvalidInput, NotFound, Outdated, Unavailable
 from app.store.errors import translated
 from app.store.filters import compile_filter, item_scope
 from app.store.names import items_table, vectors_table
@@ -47,7 +47,7 @@ SELECT count(*) FROM gone
 """
 _COUNT = """
 UPDATE collections SET item_count = item_count + $2, updated_at = now()
-WHERE key = $1 RETURNING true
+WHERE key = $1 RETURNING current_space
 """
 _GIVE_UP_MEDIA = "INSERT INTO media_outbox (key) SELECT unnest($1::text[])"
 _CLAIM_MEDIA = "DELETE FROM media_outbox WHERE key = ANY ($1) AND reserved RETURNING key"
@@ -71,7 +71,8 @@ class ItemStore:
         is queued for deletion.
         Callers validate text, ids and metadata: no NUL and no lone surrogates, which Postgres
         cannot hold. Raises InvalidInput for what cannot be stored, NotFound for a deleted
-        collection, and Unavailable where reserved media has been given up meanwhile.
+        collection, Outdated for one that changed its model, and Unavailable where reserved media
+        has been given up meanwhile.
         """
         sent = reversed(items) if mode is WriteMode.INSERT else items
         batch = list({item.id: item for item in sent}.values())
@@ -211,6 +212,12 @@ async def _claim_media(
 
 
 async def _count(connection: asyncpg.Connection, collection: Collection, change: int) -> None:
-    """Keep the collection's count, last of all: the lock on its row is short."""
-    if not await connection.fetchval(_COUNT, collection.key, change):
+    """Keep the collection's count, last of all: the lock on its row is short.
+
+    Its own space must be the one that was written to.
+    """
+    space_key = await connection.fetchval(_COUNT, collection.key, change)
+    if space_key is None:
         raise NotFound("collection", collection.id)
+    if space_key != collection.space.key:
+        raise Outdated(collection.id)

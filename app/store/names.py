@@ -47,6 +47,11 @@ def forget_trigger(space_key: int) -> str:
     return quoted("forget_vectors_s", space_key)
 
 
+def migration_trigger(event: str) -> str:
+    """`event` is a literal of ours: the same names on every collection's items."""
+    return f'"migrate_{event}"'
+
+
 # Advisory locks: one class per kind of thing, the thing's key in the lower 48 bits.
 def collection_lock(collection_key: int) -> int:
     """Writers of a collection share this lock; its deletion takes it alone."""

@@ -237,6 +237,87 @@ mutations = Table(
     Column("shown_at", DateTime(timezone=True)),
 )
 
+model_migrations = Table(
+    "model_migrations",
+    metadata,
+    Column("key", BigInteger, Identity(), primary_key=True),
+    Column("id", ByteOrdered, nullable=False, unique=True),
+    Column(
+        "collection_key",
+        BigInteger,
+        ForeignKey(collections.c.key, ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("from_model_id", Text, nullable=False),
+    Column("model_id", Text, nullable=False),
+    Column("dimensions", Integer, nullable=False),
+    Column("metric", Text, nullable=False),
+    Column("precision", Text, nullable=False),
+    Column("from_space", BigInteger, nullable=False),
+    Column(
+        "space_key",
+        BigInteger,
+        nullable=False,
+        comment="the space that is being filled; a row of spaces from the switch on",
+    ),
+    Column("state", Text, nullable=False, server_default=text("'pending'")),
+    Column("reached", BigInteger, nullable=False, server_default=text("0")),
+    Column(
+        "last",
+        BigInteger,
+        nullable=False,
+        comment="items up to this number are taken one after the other, later writes from the list",
+    ),
+    Column("total", BigInteger, nullable=False, server_default=text("0")),
+    Column("done", BigInteger, nullable=False, server_default=text("0")),
+    Column("error", Text),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column(
+        "due_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=text("now()"),
+        comment="when it may be claimed: the end of a lease or pause",
+    ),
+    Column("owner", Uuid),
+    Column("leftover", BigInteger, comment="the space whose table is still to be dropped"),
+    _created(),
+    Column("started_at", DateTime(timezone=True)),
+    _created("updated_at"),
+    Column("finished_at", DateTime(timezone=True)),
+    Index(
+        "model_migrations_running_idx",
+        "collection_key",
+        unique=True,
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+    Index(None, "collection_key"),
+    Index(None, "leftover", postgresql_where=text("leftover IS NOT NULL")),
+)
+
+model_migration_items = Table(
+    "model_migration_items",
+    metadata,
+    Column(
+        "migration_key",
+        BigInteger,
+        ForeignKey(model_migrations.c.key, ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("item_seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("item_id", ByteOrdered),
+    Column("code", Text),
+    Column("message", Text),
+    Index(
+        "model_migration_items_waiting_idx",
+        "migration_key",
+        "item_seq",
+        postgresql_where=text("code IS NULL"),
+    ),
+    comment="items written since a migration began, and, with a code, those that cannot be "
+    "embedded",
+)
+
 media_outbox = Table(
     "media_outbox",
     metadata,

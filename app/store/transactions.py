@@ -26,3 +26,23 @@ async def writing(database: Database, collection: Collection) -> AsyncIterator[a
                 "SELECT pg_advisory_xact_lock_shared($1)", collection_lock(collection.key)
             )
             yield connection
+
+
+@asynccontextmanager
+async def alone(
+    database: Database, collection: Collection, patience: float
+) -> AsyncIterator[asyncpg.Connection]:
+    """A transaction that runs while nobody writes to the collection; searches go on.
+
+    Raises Unavailable where those that write, or that build an index, do not end within
+    `patience` seconds: whoever comes after them waits as well.
+    """
+    with translated(collection):
+        async with database.pool.acquire() as connection, connection.transaction():
+            await connection.execute(
+                "SELECT set_config('lock_timeout', $1, true)", f"{int(patience * 1000)}ms"
+            )
+            await connection.execute(
+                "SELECT pg_advisory_xact_lock($1)", collection_lock(collection.key)
+            )
+            yield connection

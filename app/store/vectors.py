@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.domain.collections import SpaceKind
-from app.errors import InvalidInput
+from app.errors import InvalidInput, NotFound, Outdated, ReadyVectors
 from app.store.binding import unwrapped, vector_type, wrapped
-from app.store.errors import translated
+from app.store.errors import NOT_DURING_MIGRATION, translated
 from app.store.generations import current_generation
 from app.store.names import collection_lock, items_table, vectors_table
 
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from app.store.database import Database
 
 MAX_ROWS = 1_024  # of a multi-vector
+
+_OWN_SPACE = """
+SELECT current_space, EXISTS (
+    SELECT FROM model_migrations WHERE collection_key = c.key AND finished_at IS NULL
+) AS replaced
+FROM collections AS c WHERE key = $1
+"""
 
 _PUT = """
 WITH input AS MATERIALIZED (
@@ -64,9 +71,7 @@ class VectorStore:
         known: set[str] = set()
         with translated(collection):
             async with self._database.pool.acquire() as connection, connection.transaction():
-                await connection.execute(
-                    "SELECT pg_advisory_xact_lock_shared($1)", collection_lock(collection.key)
-                )
+                await _lock(connection, collection, vectors)
                 for name, by_id in sorted(vectors.items()):
                     space = collection.space_named(name)
                     known |= await put_vectors(connection, collection, space, by_id)
@@ -100,9 +105,31 @@ class VectorStore:
         """Remove the items' vectors from the spaces; the items stay. Raises NotFound."""
         with translated(collection):
             async with self._database.pool.acquire() as connection, connection.transaction():
+                await _lock(connection, collection, names)
                 for name in names:
                     space = collection.space_named(name)
                     await remove_vectors(connection, collection, space, ids)
+
+
+async def _lock(
+    connection: asyncpg.Connection, collection: Collection, names: Container[str]
+) -> None:
+    """Keep the collection's spaces as they are until the transaction ends.
+
+    Raises Outdated, or ReadyVectors where its own space is among them and is being replaced.
+    """
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock_shared($1)", collection_lock(collection.key)
+    )
+    if collection.space.name not in names:
+        return
+    row = await connection.fetchrow(_OWN_SPACE, collection.key)
+    if row is None:
+        raise NotFound("collection", collection.id)
+    if row["current_space"] != collection.space.key:
+        raise Outdated(collection.id)
+    if row["replaced"]:
+        raise ReadyVectors(NOT_DURING_MIGRATION)
 
 
 async def remove_vectors(

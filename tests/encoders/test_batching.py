@@ -251,6 +251,30 @@ async def test_indexing_is_not_starved_by_searches(
     assert towers.batches[0] == ("image", 1)
 
 
+async def test_what_nobody_waits_for_goes_last(tmp_path: Path) -> None:
+    towers = TinyTowers()
+    async with serving(tmp_path, towers) as service:
+        async with held(towers, service):
+            asked = [await queued(texts(service, "anew", priority=Priority.BACKGROUND))]
+            asked.append(await queued(images(service, 1, 2)))
+            asked.append(await queued(texts(service, "a search", "another", "a third")))
+        await asyncio.gather(*asked)
+    assert towers.batches == [("text", 3), ("image", 2), ("text", 1)]
+
+
+async def test_the_background_is_not_starved_by_indexing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "BACKGROUND_PATIENCE", 0.0)
+    towers = TinyTowers()
+    async with serving(tmp_path, towers) as service:
+        async with held(towers, service):
+            asked = [await queued(images(service, *range(8)))]
+            asked.append(await queued(texts(service, "anew", priority=Priority.BACKGROUND)))
+        await asyncio.gather(*asked)
+    assert towers.batches[0] == ("text", 1)
+
+
 async def test_oldest_tower_goes_first(tmp_path: Path) -> None:
     towers = TinyTowers()
     async with serving(tmp_path, towers) as service:
@@ -275,7 +299,7 @@ async def test_full_queue_refuses_with_the_time_to_come_back(tmp_path: Path) -> 
             search = await queued(texts(service, "still welcome"))
             more = await queued(images(service, 1, 2))
         await asyncio.gather(index, search, more)
-        assert service.stats().waiting == {SEARCH: 0, INDEX: 0}
+        assert service.stats().waiting == dict.fromkeys(Priority, 0)
 
 
 async def test_request_larger_than_the_queue_is_taken_when_it_is_empty(tmp_path: Path) -> None:
@@ -322,7 +346,7 @@ async def test_request_cancelled_in_flight_disturbs_nobody(tmp_path: Path) -> No
         await asyncio.wait([given_up])
         towers.gate.set()
         assert len((await images(service, 1)).tokens) == 1
-        assert service.stats().waiting == {SEARCH: 0, INDEX: 0}
+        assert service.stats().waiting == dict.fromkeys(Priority, 0)
     assert sum(rows for _, rows in towers.batches) < 10
 
 
@@ -337,7 +361,7 @@ async def test_failing_tower_fails_only_its_batch(tmp_path: Path) -> None:
             await bad
         np.testing.assert_allclose((await good).vectors[0], text_vector("fine"), rtol=1e-6)
         assert len((await later).tokens) == 1
-        assert service.stats().waiting == {SEARCH: 0, INDEX: 0}
+        assert service.stats().waiting == dict.fromkeys(Priority, 0)
         assert (await texts(service, "again")).tokens == [7]
 
 

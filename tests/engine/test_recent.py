@@ -11,10 +11,11 @@ from app.domain.search import Branch
 from app.engine.nearest import NearestSearcher
 from app.engine.planner import Wish
 from app.engine.recent import RecentCollections
-from app.errors import NotFound
+from app.errors import NotFound, Outdated
 from app.settings import SearchSettings
 from app.store.collections import CollectionStore
 from app.store.search import SearchStore
+from app.store.spaces import SpaceStore
 from tests.engine.factories import DIMENSIONS, a_collection, put, random_vectors
 
 if TYPE_CHECKING:
@@ -100,3 +101,41 @@ async def test_what_is_missing_is_looked_for_once_more(
         with pytest.raises(NotFound, match="item"):
             await recent.run("default", found_in.id, fail)
         assert store.looked_up == looked_up
+
+
+async def test_what_is_asked_of_a_collection_that_changed_its_model_is_asked_anew(
+    database: Database, found_in: Collection
+) -> None:
+    recent = RecentCollections(CollectionStore(database))
+    seen: list[int] = []
+
+    async def replaced(collection: Collection) -> str:
+        seen.append(collection.space.key)
+        if len(seen) == 1:
+            await SpaceStore(database).create(collection, "next", collection.space.spec)
+            await database.pool.execute(
+                "UPDATE collections SET current_space = (SELECT max(key) FROM spaces) "
+                "WHERE key = $1",
+                collection.key,
+            )
+            raise Outdated(collection.id)
+        return collection.space.name
+
+    assert await recent.current("default", found_in.id, replaced) == "next"
+    assert len(set(seen)) == 2
+
+
+async def test_a_collection_that_is_as_it_was_is_not_asked_again(
+    database: Database, found_in: Collection
+) -> None:
+    recent = RecentCollections(CollectionStore(database))
+    asked = 0
+
+    async def fail(collection: Collection) -> None:
+        nonlocal asked
+        asked += 1
+        raise NotFound("collection", collection.id)
+
+    with pytest.raises(NotFound):
+        await recent.current("default", found_in.id, fail)
+    assert asked == 1

@@ -51,6 +51,7 @@ class Code(Enum):
     UNKNOWN_PATH = (40112, 404, "")
     METHOD_NOT_ALLOWED = (40113, 405, "")
     TOO_LARGE = (40114, 413, "")
+    INDEX_BUSY = (40115, 409, "")
     INTERNAL = (40198, 500, "Internal Server Error")
     UNAVAILABLE = (40199, 503, "Service Unavailable")
 

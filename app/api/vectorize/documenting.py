@@ -15,6 +15,7 @@ _EXAMPLES = {
     401: Code.AUTHENTICATION,
     403: Code.WRONG_ACCOUNT,
     404: Code.INDEX_NOT_FOUND,
+    409: Code.INDEX_BUSY,
     410: Code.INDEX_DELETED,
     413: Code.TOO_LARGE,
     422: Code.INPUT_REJECTED,
@@ -64,6 +65,8 @@ def described(
     errors: dict[int, str] = {}
     if index:
         errors |= {404: "There is no such index.", 410: "It was deleted meanwhile."}
+    if body is not None:
+        errors[409] = "The index is changing its model: it takes content, and no vectors."
     if body is not None or request is not None:
         errors |= {
             413: "The body is too large.",

@@ -31,6 +31,7 @@ UNREADABLE = "unreadable"
 _CODES: dict[type, Code] = {
     errors.Unauthenticated: Code.AUTHENTICATION,
     errors.LimitReached: Code.TOO_MANY_METADATA_INDEXES,
+    errors.Conflict: Code.INDEX_BUSY,
     errors.PayloadTooLarge: Code.TOO_LARGE,
     errors.MediaTooLarge: Code.TOO_LARGE,
     errors.MediaError: Code.INPUT_REJECTED,

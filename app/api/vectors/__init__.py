@@ -7,6 +7,7 @@ from litestar import Router
 from app.api.requests import check_address
 from app.api.vectors.collections import CollectionController
 from app.api.vectors.items import ItemController
+from app.api.vectors.migrations import MigrationController
 from app.api.vectors.models import ModelController
 from app.api.vectors.search import SearchController
 
@@ -16,6 +17,12 @@ __all__ = ["router"]
 def router() -> Router:
     return Router(
         path="/v1/vectors",
-        route_handlers=[ModelController, CollectionController, ItemController, SearchController],
+        route_handlers=[
+            ModelController,
+            CollectionController,
+            ItemController,
+            SearchController,
+            MigrationController,
+        ],
         before_request=check_address,
     )

@@ -114,3 +114,41 @@ FOUND: Final[Example] = {
     "model": "multimodal-embedding-v1",
     "usage": {"input_tokens": 50},
 }
+
+START_MIGRATION: Final[Example] = {"model_id": "PE-Core-B-16"}
+
+MIGRATION: Final[Example] = {
+    "id": "mig_2c7xk4w9q5m3v6bnahj5ztrd",
+    "state": "embedding",
+    "from_model_id": "multimodal-embedding-v1",
+    "model_id": "PE-Core-B-16",
+    "total": 12000,
+    "done": 4096,
+    "failed": 1,
+    "error": None,
+    "created_at": "2026-11-21T09:00:00.123456Z",
+    "started_at": "2026-11-21T09:00:00.234567Z",
+    "updated_at": "2026-11-21T09:03:20.345678Z",
+    "finished_at": None,
+}
+
+MIGRATIONS: Final[Example] = {"migrations": [MIGRATION], "total": 1, "limit": 20, "offset": 0}
+
+CANCELED_MIGRATION: Final[Example] = {
+    **MIGRATION,
+    "state": "canceled",
+    "finished_at": "2026-11-21T09:03:21.456789Z",
+}
+
+MIGRATION_FAILURES: Final[Example] = {
+    "failures": [
+        {
+            "id": "item_abc123",
+            "code": "corrupt_media",
+            "message": "the image is cut off",
+        }
+    ],
+    "total": 1,
+    "limit": 20,
+    "offset": 0,
+}
