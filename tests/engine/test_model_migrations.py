@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from app.domain.collections import IndexState, SearchTuning
+from app.domain.items import WriteMode
 from app.domain.modality import Modality
 from app.domain.model_migrations import MigrationState, ModelMigration
 from app.domain.requests import (
@@ -29,6 +30,7 @@ from app.domain.requests import (
     TextInput,
 )
 from app.domain.search import Strategy
+from app.domain.vector_indexes import VectorBatch, VectorQuery
 from app.domain.vectors import NewPoint
 from app.encoders.work import Priority
 from app.engine import migrator
@@ -381,6 +383,25 @@ async def test_processes_that_remember_the_old_model_find_all_the_same(
     for name, words in (constant | there.texts).items():
         assert await finds(engine, collection, words, name)
     assert await check_vectors(engine, collection, OTHER) == 20 + len(there.texts)
+
+
+async def test_what_was_looked_up_before_the_switch_is_looked_up_again(
+    engine: Engine, collection: Collection
+) -> None:
+    await index(engine, collection, text("a kitten", "words"), text("a bell", "gone"))
+    await migrated(engine, collection, OTHER)
+    stale, vectors = collection, engine.vector_indexes
+    matches = await vectors.query(stale, VectorQuery(input=TextInput("a kitten"), top_k=1))
+    assert [hit.item.id for hit in matches.hits] == ["words"]
+    [(_, vector)] = await vectors.get_vectors(stale, ["words"])
+    assert vector.shape == (40,)
+    batch = VectorBatch(
+        ["new"], [""], ["{}"], np.zeros((1, 24), dtype=np.float32), {0: TextInput("a dog")}
+    )
+    assert (await vectors.write(stale, batch, WriteMode.UPSERT, "caller")).ids == ["new"]
+    await vectors.delete_vectors(stale, ["gone"], "caller")
+    assert {item.id for item in await items_of(engine, collection)} == {"words", "new"}
+    assert await check_vectors(engine, collection, OTHER) == 2
 
 
 async def test_media_that_cannot_be_decoded_any_more_is_told_and_stops_nothing(

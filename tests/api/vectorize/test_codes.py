@@ -170,6 +170,7 @@ PROVOKED_BELOW = {
     Code.NOT_ENTITLED,
     Code.CURSOR_EXPIRED,
     Code.TOO_LARGE,
+    Code.INDEX_BUSY,  # in tests/api/test_model_migrations.py
     Code.TOO_MANY_REQUESTS,
     Code.INTERNAL,
     Code.UNAVAILABLE,
