@@ -286,7 +286,7 @@ async def test_an_index_from_before_generations_serves_until_it_is_replaced(
     collection = await a_collection(database)
     await ItemStore(database).put(collection, items(range(300)))
     key = collection.space.key
-    await migrate.downgrade(database.engine, "0004")
+    await migrate.downgrade(database.engine, "0006")
     for code in (1, 2, 3):
         await database.pool.execute(
             f"CREATE INDEX vectors_s{key}_m{code}_hnsw ON vectors_s{key} USING hnsw "
@@ -306,6 +306,6 @@ async def test_an_index_from_before_generations_serves_until_it_is_replaced(
     assert collection.space.indexed == (1,)
     assert await found(database, collection, HNSW) == exact
     assert {name[1:] for name in await ann_indexes(database, collection)} == {"_g1_hnsw"}
-    await migrate.downgrade(database.engine, "0004")
+    await migrate.downgrade(database.engine, "0006")
     assert await ann_indexes(database, collection) == set()
     await migrate.migrate(database.engine)
