@@ -75,7 +75,8 @@ class SpaceSpec:
 class Space:
     """`name` is unique in the collection; that of its own space is "" for most.
 
-    `index_kind` is the kind of index that is there, or is being built.
+    `index_kind` is the kind of index that is there, or is being built; `segmented` tells that it
+    has had a recording since there are segments.
     """
 
     key: int
@@ -83,6 +84,7 @@ class Space:
     index_state: IndexState
     name: str = ""
     index_kind: IndexKind = IndexKind.FLOAT16
+    segmented: bool = False
 
 
 @dataclass(frozen=True, slots=True)

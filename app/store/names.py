@@ -21,6 +21,10 @@ def vectors_table(space_key: int) -> str:
     return quoted("vectors_s", space_key)
 
 
+def segments_table(space_key: int) -> str:
+    return quoted("segments_s", space_key)
+
+
 def hnsw_index(space_key: int, modality_code: int, kind: IndexKind) -> str:
     suffix = "bits" if kind is IndexKind.BINARY else "hnsw"
     return quoted("vectors_s", space_key, f"_m{int(modality_code)}_{suffix}")
@@ -40,6 +44,10 @@ def words_index(collection_key: int, language: int) -> str:
 
 def forget_trigger(space_key: int) -> str:
     return quoted("forget_vectors_s", space_key)
+
+
+def forget_segments_trigger(space_key: int) -> str:
+    return quoted("forget_segments_s", space_key)
 
 
 # Advisory locks: one class per kind of thing, the thing's key in the lower 48 bits.
