@@ -138,6 +138,12 @@ class SearchSettings:
         "A cosine space of more vectors than this gets an index of their signs instead, a sixth "
         "of the size, whose finds are compared in full.",
     )
+    segment_rows: int = knob(
+        "SEARCH_SEGMENT_ROWS",
+        100_000,
+        "Up to this many segments of recordings in a collection a search finds recordings by one "
+        "of their parts as well: all are compared. 0: never.",
+    )
     index_quiet: float = knob(
         "SEARCH_INDEX_QUIET",
         20.0,
