@@ -145,6 +145,12 @@ class SearchSettings:
         "this get an index of their own at once; a tenth of them, when writing pauses.",
         least=1,
     )
+    segment_rows: int = knob(
+        "SEARCH_SEGMENT_ROWS",
+        100_000,
+        "Up to this many segments of recordings in a collection a search finds recordings by one "
+        "of their parts as well: all are compared. 0: never.",
+    )
     index_quiet: float = knob(
         "SEARCH_INDEX_QUIET",
         20.0,

@@ -15,7 +15,7 @@ from app.store.database import admin_engine, locate
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-CHILD = re.compile(r"(items_c|vectors_s)\d+$")
+CHILD = re.compile(r"(items_c|vectors_s|segments_s)\d+$")
 
 
 def include_name(name: str | None, kind: str, _parents: Any) -> bool:

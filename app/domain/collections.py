@@ -77,7 +77,8 @@ class Space:
 
     `index_kind` is the kind of index that is there, or is being built. Vectors belong to the
     generation that they are written in. `indexed` are the generations, ascending, that its indexes
-    end with; what is of a later one is in none.
+    end with; what is of a later one is in none. `segmented` tells that the space has had a
+    recording since there are segments.
     """
 
     key: int
@@ -86,6 +87,7 @@ class Space:
     name: str = ""
     index_kind: IndexKind = IndexKind.FLOAT16
     indexed: tuple[int, ...] = ()
+    segmented: bool = False
 
     @property
     def spans(self) -> tuple[Span, ...]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from app.domain.media import MediaRef
     from app.domain.modality import Modality
+    from app.domain.segments import Segments
 
 
 class WriteMode(StrEnum):
@@ -40,7 +41,7 @@ class Written:
 class NewItem:
     """An item to write: `vector` is float32 [d] and `metadata` a JSON object as text.
 
-    `modality` is None for a vector that a client brought itself.
+    `modality` is None for a vector that a client brought itself; `segments` are a recording's.
     """
 
     id: str
@@ -50,6 +51,7 @@ class NewItem:
     media: MediaRef | None = None
     metadata: str = "{}"
     namespace: str = ""
+    segments: Segments | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from app.domain.queries import Diversity
     from app.domain.rankings import FacetCount, GroupValue
     from app.domain.search import SearchReport
+    from app.domain.segments import Segment
     from app.errors import ItemFailure
 
 T = TypeVar("T")
@@ -158,7 +159,8 @@ class SearchQuery:
 class ScoredHit:
     """`score` is calibrated to 0..1; `similarity` is the cosine it was made from.
 
-    `hybrid_score` is what a hybrid search ranks by.
+    `hybrid_score` is what a hybrid search ranks by; `segment` the part of a recording that is most
+    like the query.
     """
 
     item: Item
@@ -166,6 +168,7 @@ class ScoredHit:
     similarity: float
     vector: NDArray[np.float32] | None = None
     hybrid_score: float | None = None
+    segment: Segment | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,24 @@ class SearchPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentPlan:
+    """A search among the segments of recordings; `vector` is float32 [d] of unit length.
+
+    A recording's similarity is that of its best segment, less `discount` times the logarithm of how
+    many it has. `least` cuts off what is less similar. Above `rows` segments nothing is searched.
+    """
+
+    vector: NDArray[np.float32]
+    limit: int
+    discount: float
+    rows: int
+    least: float | None = None
+    filter: Filter | None = None
+    exclude_ids: tuple[str, ...] = ()
+    with_vectors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SearchReport:
     """What a search did: `strategy` is the one that answered in the end.
 

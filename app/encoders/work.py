@@ -6,23 +6,23 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
 from app.domain.modality import Modality
+from app.domain.segments import Segments
+from app.encoders.recordings import Recording
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from app.encoders.cards import AudioTower
     from app.encoders.registry import Model
-    from app.encoders.towers import Towers
 
 # Texts of like length are looked for among this many batches' worth of the oldest.
 _SORTED_BATCHES = 4
@@ -40,10 +40,14 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """`vectors` is float32 [n, d], unit length, the modality gap closed; `tokens` counts each."""
+    """`vectors` is float32 [n, d], unit length, the modality gap closed; `tokens` counts each.
+
+    `segments` has those of each recording by its place.
+    """
 
     vectors: NDArray[np.float32]
     tokens: list[int]
+    segments: Mapping[int, Segments] = field(default_factory=dict)
 
 
 class Job:
@@ -55,6 +59,7 @@ class Job:
         self.priority = priority
         self.vectors = np.empty((size, dimensions), dtype=np.float32)
         self.tokens = [0] * size
+        self.segments: dict[int, Segments] = {}
         self.future = future
         self.left = size
         self.weight = 0  # what of it is in the queue or in flight
@@ -63,7 +68,7 @@ class Job:
 
     def resolve(self) -> None:
         if not self.future.done():
-            self.future.set_result(Encoded(self.vectors, self.tokens))
+            self.future.set_result(Encoded(self.vectors, self.tokens, self.segments))
 
     def fail(self, error: Exception) -> None:
         if not self.future.done():
@@ -210,42 +215,6 @@ class TextLane(Lane[Text]):
         return fitting, rest
 
 
-class Recording:
-    """A waveform on its way through the tower, a segment's windows in memory at a time."""
-
-    def __init__(self, samples: NDArray[np.float32], audio: AudioTower, batch_size: int) -> None:
-        self.left = audio.windows(len(samples))
-        self._segments = deque(segments(samples, audio, batch_size))
-        self._windows: NDArray[np.float32] | None = None
-        self._total: NDArray[np.float32] | float = 0.0
-        self._count = 0
-
-    @property
-    def finished(self) -> bool:
-        return self._windows is None and not self._segments
-
-    def cut(self, towers: Towers, room: int) -> NDArray[np.float32]:
-        """Return the next windows, at least one and at most `room`: [windows, …features]."""
-        parts: list[NDArray[np.float32]] = []
-        while room > 0 and not self.finished:
-            if self._windows is None:
-                samples, most = self._segments.popleft()
-                self._windows = towers.audio_windows(samples)[:most]
-            parts.append(self._windows[:room])
-            self._windows = self._windows[room:] if len(self._windows) > room else None
-            room -= len(parts[-1])
-            self.left = max(1, self.left - len(parts[-1]))
-        return np.concatenate(parts)
-
-    def add(self, vectors: NDArray[np.float32]) -> None:
-        self._total = self._total + vectors.sum(axis=0)
-        self._count += len(vectors)
-
-    def mean(self) -> tuple[NDArray[np.float32], int]:
-        """Return the mean of the windows' vectors, float32 [d], and how many they were."""
-        return np.asarray(self._total / self._count, dtype=np.float32), self._count
-
-
 class AudioLane(Lane[Recording]):
     """Windows of several recordings share a batch; one recording may take many batches."""
 
@@ -293,31 +262,12 @@ class AudioLane(Lane[Recording]):
             return
         tower = self.model.card.audio
         assert tower is not None
-        means, counts = zip(*(each.value.mean() for each in inputs), strict=True)
-        vectors = self.model.finish(self.modality, np.stack(means))
-        for each, vector, count in zip(inputs, vectors, counts, strict=True):
-            each.finish(vector, count * tower.tokens_per_window)
-
-
-def segments(
-    samples: NDArray[np.float32], audio: AudioTower, windows: int
-) -> list[tuple[NDArray[np.float32], int | None]]:
-    """Cut a long waveform so that its segments' windows are the windows of the whole.
-
-    Each segment comes with how many of its first windows count (None: all); a tower may cut one
-    more from a segment's end, which is the next segment's first. Segments share the samples.
-    """
-    step = audio.hop_seconds * audio.sample_rate * windows
-    if not step.is_integer():
-        return [(samples, None)]
-    hop = int(step)
-    reach = hop + math.ceil(audio.window_seconds * audio.sample_rate)
-    parts: list[tuple[NDArray[np.float32], int | None]] = []
-    start = 0
-    while len(samples) - start > reach:
-        parts.append((samples[start : start + reach], windows))
-        start += hop
-    return [*parts, (samples[start:], None)]
+        means, counts = zip(*(each.value.pooled() for each in inputs), strict=True)
+        finished = self.model.finish(self.modality, np.concatenate(means))
+        ends = np.cumsum([len(part) for part in means])
+        for each, vectors, count in zip(inputs, np.split(finished, ends[:-1]), counts, strict=True):
+            each.job.segments[each.index] = Segments(each.value.spans(), vectors[1:])
+            each.finish(vectors[0], count * tower.tokens_per_window)
 
 
 LANES: dict[Modality, type[Lane[Any]]] = {

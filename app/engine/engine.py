@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import structlog
 
 from app.domain.collections import Metric, SpaceSpec, VectorPrecision
+from app.domain.modality import Modality
 from app.domain.requests import Page
 from app.encoders.service import EncoderService, ModelState
 from app.engine.aiming import Aimer
@@ -27,6 +28,7 @@ from app.engine.recent import SECONDS, RecentCollections
 from app.engine.reembedding import Reembedder
 from app.engine.refining import Refiner
 from app.engine.searching import Searcher
+from app.engine.segments import SegmentSearcher
 from app.engine.vector_indexes import VectorIndexes, VectorIndexStores
 from app.engine.words import WordIndexer
 from app.errors import NotFound, OmnivecError, Unavailable
@@ -50,6 +52,7 @@ from app.store.rankings import RankingStore
 from app.store.ready_vectors import ReadyVectorStore
 from app.store.reembedding import ReembeddingStore
 from app.store.search import SearchStore
+from app.store.segments import SegmentStore
 from app.store.spaces import SpaceStore
 from app.store.vectors import VectorStore
 from app.store.words import WordIndexStore
@@ -60,7 +63,6 @@ if TYPE_CHECKING:
     from app.domain.collections import Collection
     from app.domain.filters import Filter
     from app.domain.items import Item
-    from app.domain.modality import Modality
     from app.domain.requests import IndexItem, IndexOutcome, OnError, SearchOutcome, SearchQuery
     from app.encoders.cards import Card
     from app.settings import Settings
@@ -89,10 +91,12 @@ class Engine:
         vectors, rankings = VectorStore(database), RankingStore(database)
         facets, words = FacetStore(database), WordIndexer(WordIndexStore(database))
         nearest = NearestSearcher(settings.search, SearchStore(database))
+        segments = SegmentSearcher(settings.search, nearest, SegmentStore(database))
         self._searcher = Searcher(
             self.encoders,
             Aimer(inputs, self._items),
-            Refiner(nearest, rankings, facets, vectors, words),
+            Refiner(segments, rankings, facets, vectors, words),
+            segments,
         )
         querier = Querier(self._collections, rankings, vectors, nearest, words)
         gatherer = Gatherer(querier, facets, rankings, vectors)
@@ -233,6 +237,10 @@ class Engine:
 
         async def use(collection: Collection) -> IndexOutcome:
             outcome = await self._indexer.index(collection, items, on_error)
+            if not collection.space.segmented and any(
+                i.input.modality is Modality.AUDIO for i in items
+            ):
+                self._recent.forget(project, collection_id)
             grown = replace(collection, item_count=collection.item_count + len(items))
             self._housekeeper.consider_index(grown)
             return outcome

@@ -151,5 +151,6 @@ class Indexer:
             text=source.input.text if isinstance(source.input, TextInput) else None,
             media=media,
             metadata=source.metadata,
+            segments=encoded.segments,
         )
         return _Prepared(item, encoded.tokens)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from app.domain.collections import Collection
+    from app.domain.media import AudioInput
     from app.domain.requests import Input, MediaInput
+    from app.domain.segments import Segments
     from app.encoders.service import EncoderService
     from app.encoders.work import Encoded, Priority
     from app.media.decoder_pool import Decoders
@@ -37,10 +39,14 @@ class Keep(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EncodedInput:
-    """`vector` is float32 [d] of unit length, gap-corrected; `tokens` counts what was used."""
+    """`vector` is float32 [d] of unit length, gap-corrected; `tokens` counts what was used.
+
+    `segments` are a recording's.
+    """
 
     vector: NDArray[np.float32]
     tokens: int
+    segments: Segments | None = None
 
 
 def model_of(collection: Collection) -> str:
@@ -89,7 +95,7 @@ class InputEncoder:
             case _:
                 async with self._audio_slots:
                     encoded = await self._encode_audio(model_id, source, priority, keep)
-        return EncodedInput(encoded.vectors[0], encoded.tokens[0])
+        return EncodedInput(encoded.vectors[0], encoded.tokens[0], encoded.segments.get(0))
 
     async def _encode_image(
         self, model_id: str, source: MediaInput, priority: Priority, keep: Keep | None
@@ -106,12 +112,19 @@ class InputEncoder:
         self, model_id: str, source: MediaInput, priority: Priority, keep: Keep | None
     ) -> Encoded:
         spec = self._encoders.audio_input(model_id)
+        samples = await self._decode_audio(source, spec, keep)
+        return await self._encoders.encode_audios(model_id, [samples], priority=priority)
+
+    async def _decode_audio(
+        self, source: MediaInput, spec: AudioInput, keep: Keep | None
+    ) -> NDArray[np.float32]:
+        """Return the samples alone: what was fetched is let go of before they are encoded."""
         async with self._raw_slots:
             data = await self._load(source)
             audio = await self._decoders.audio(data, spec)
             if keep is not None:
                 await keep(data, audio.content_type)
-        return await self._encoders.encode_audios(model_id, [audio.samples], priority=priority)
+        return audio.samples
 
     async def _load(self, source: MediaInput) -> bytes:
         limit = self._max_bytes[source.modality]

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from app.domain.queries import Diversity
     from app.domain.rankings import FacetCount, GroupValue
     from app.domain.requests import GroupBy, SearchQuery
-    from app.engine.nearest import NearestSearcher
     from app.engine.planner import Wish
+    from app.engine.segments import SegmentSearcher
     from app.engine.words import WordIndexer
     from app.store.facets import FacetStore
     from app.store.rankings import RankingStore
@@ -53,7 +53,7 @@ class Refined:
 class Refiner:
     def __init__(
         self,
-        nearest: NearestSearcher,
+        nearest: SegmentSearcher,
         rankings: RankingStore,
         facets: FacetStore,
         vectors: VectorStore,

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from app.domain.items import Hit
     from app.domain.rankings import FacetCount
     from app.domain.requests import SearchQuery
+    from app.domain.segments import Segment
     from app.encoders.service import EncoderService
     from app.engine.aiming import Aim, Aimer
     from app.engine.refining import Refined, Refiner
+    from app.engine.segments import SegmentSearcher
 
 
 class Searcher:
@@ -34,10 +36,12 @@ class Searcher:
         encoders: EncoderService,
         aimer: Aimer,
         refiner: Refiner,
+        segments: SegmentSearcher,
     ) -> None:
         self._encoders = encoders
         self._aimer = aimer
         self._refiner = refiner
+        self._segments = segments
 
     async def search(self, collection: Collection, query: SearchQuery) -> SearchOutcome:
         """Find the items most like the query, best first.
@@ -52,19 +56,22 @@ class Searcher:
         encoded = time.perf_counter()
         wish = self._wish(model_id, query, aim)
         refined, facets = await self._find(collection, query, wish)
+        grouped = [hit for _, hits in refined.groups or () for hit in hits]
+        segments = await self._segments.locate(collection, aim.vector, [*refined.hits, *grouped])
         done = time.perf_counter()
+
+        def scored(hits: Sequence[Hit]) -> list[ScoredHit]:
+            return self._score(model_id, aim, hits, refined.hybrid_scores, segments)
+
         return SearchOutcome(
-            hits=self._score(model_id, aim, refined.hits, refined.hybrid_scores),
+            hits=scored(refined.hits),
             model_id=model_id,
             input_tokens=aim.tokens,
             report=refined.report,
             seconds={"encode": encoded - started, "database": done - encoded},
             groups=None
             if refined.groups is None
-            else [
-                HitGroup(value, self._score(model_id, aim, hits, refined.hybrid_scores))
-                for value, hits in refined.groups
-            ],
+            else [HitGroup(value, scored(hits)) for value, hits in refined.groups],
             facets=facets,
         )
 
@@ -97,7 +104,12 @@ class Searcher:
         )
 
     def _score(
-        self, model_id: str, aim: Aim, hits: Sequence[Hit], hybrid_scores: Mapping[str, float]
+        self,
+        model_id: str,
+        aim: Aim,
+        hits: Sequence[Hit],
+        hybrid_scores: Mapping[str, float],
+        segments: Mapping[str, Segment],
     ) -> list[ScoredHit]:
         scored = []
         for hit in hits:
@@ -105,7 +117,8 @@ class Searcher:
             kind = hit.item.modality or aim.modality
             score = float(self._encoders.score(model_id, aim.modality, kind, cosine))
             hybrid = hybrid_scores.get(hit.item.id)
-            scored.append(ScoredHit(hit.item, score, cosine, hit.vector, hybrid))
+            segment = segments.get(hit.item.id)
+            scored.append(ScoredHit(hit.item, score, cosine, hit.vector, hybrid, segment))
         return scored
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from av import AudioFrame, AudioResampler
     from av.audio.stream import AudioStream
     from av.container import InputContainer
+    from typing_extensions import Buffer
 
     from app.media.wire import AudioTask
 
@@ -57,7 +58,7 @@ def _open(data: bytearray, demuxer: str) -> InputContainer:
     if demuxer not in DEMUXERS:
         raise UnsupportedMedia(f"{demuxer} is no audio format that is taken")
     return av.open(
-        io.BytesIO(data),
+        _Reader(data),
         mode="r",
         format=demuxer,
         container_options={"protocol_whitelist": "none", "format_whitelist": demuxer},
@@ -128,6 +129,35 @@ def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFra
         damaged += 1  # the container ends early
     if damaged > sound:
         raise CorruptMedia("most of the audio is damaged")
+
+
+class _Reader(io.RawIOBase):
+    """A file that is in memory already; BytesIO would copy it."""
+
+    def __init__(self, data: bytearray) -> None:
+        self._data = memoryview(data)
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        target = memoryview(buffer)
+        part = self._data[self._place : self._place + len(target)]
+        target[: len(part)] = part
+        self._place += len(part)
+        return len(part)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: len(self._data)}[whence]
+        self._place = max(0, start + offset)
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
 
 
 class _Mixer:

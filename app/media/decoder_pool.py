@@ -40,6 +40,7 @@ TASKS_PER_WORKER: Final = 1_000
 _LAST_RESORT: Final = 5.0
 _START_SECONDS: Final = 60.0
 _SAMPLE_BYTES: Final = 4
+_TAMED_AT_ONCE: Final = 2**18
 _ERRORS: Final[dict[str, type[MediaError]]] = {
     kind.code: kind for kind in (CorruptMedia, MediaTooLarge, UnsupportedMedia)
 }
@@ -300,5 +301,8 @@ def _expect(data: bytes, modality: Modality) -> Kind:
 
 def _tame(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """Make every sample a number in [-1, 1]: float formats may hold anything."""
-    np.nan_to_num(samples, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
-    return np.clip(samples, -1.0, 1.0, out=samples)
+    for start in range(0, len(samples), _TAMED_AT_ONCE):  # numpy takes masks as long as a part
+        part = samples[start : start + _TAMED_AT_ONCE]
+        np.nan_to_num(part, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
+        np.clip(part, -1.0, 1.0, out=part)
+    return samples

@@ -11,7 +11,7 @@ from sqlalchemy import exc, text
 from app.domain.ids import new_id
 from app.errors import NameTaken, NotFound
 from app.store.errors import translated
-from app.store.names import collection_lock, items_table, vectors_table
+from app.store.names import collection_lock, items_table, segments_table, vectors_table
 from app.store.rows import COLLECTION_COLUMNS, collection_from
 from app.store.spaces import space_table
 
@@ -222,7 +222,8 @@ async def _drop(connection: asyncpg.Connection, key: int) -> bool:
             await connection.execute(f"SET LOCAL lock_timeout = '{DROP_LOCK_TIMEOUT}'")
             if not leftover["media_queued"]:
                 await connection.execute(_queue_media(key))
-            tables = [items_table(key), *map(vectors_table, leftover["space_keys"])]
+            spaces = leftover["space_keys"]
+            tables = [items_table(key), *map(vectors_table, spaces), *map(segments_table, spaces)]
             await connection.execute(f"DROP TABLE IF EXISTS {', '.join(tables)}")
     except asyncpg.LockNotAvailableError:
         return False

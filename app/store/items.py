@@ -13,6 +13,7 @@ from app.store.errors import translated
 from app.store.filters import compile_filter, item_scope
 from app.store.names import items_table, vectors_table
 from app.store.rows import CODES, ITEM_COLUMNS, VECTOR_TYPES, item_from, vector_from
+from app.store.segments import make_segments_table, put_segments
 from app.store.transactions import writing
 from app.store.writing import upsert_few, write_many
 
@@ -82,6 +83,9 @@ class ItemStore:
             return Written(0, 0)
         embeddings = _embeddings(collection, batch)
         media = {item.media.key: item.id for item in batch if item.media is not None}
+        segments = {item.id: item.segments for item in batch if item.segments is not None}
+        if segments:
+            await make_segments_table(self._database, collection, collection.space)
         async with writing(self._database, collection) as connection:
             if media:
                 await _claim_media(connection, collection, media)
@@ -91,6 +95,8 @@ class ItemStore:
                 written = await write_many(connection, collection, batch, embeddings, mode)
             if unused := {name for name in media if media[name] in written.skipped}:
                 await connection.execute(_GIVE_UP_MEDIA, list(unused))
+            if heard := {name: segments[name] for name in segments.keys() - set(written.skipped)}:
+                await put_segments(connection, collection, collection.space, heard)
             if also is not None:
                 await also(connection, written)
             await _count(connection, collection, written.inserted)

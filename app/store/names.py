@@ -21,6 +21,10 @@ def vectors_table(space_key: int) -> str:
     return quoted("vectors_s", space_key)
 
 
+def segments_table(space_key: int) -> str:
+    return quoted("segments_s", space_key)
+
+
 def hnsw_index(space_key: int, modality_code: int, kind: IndexKind, until: int) -> str:
     """Of the span of generations that ends with `until`."""
     suffix = "bits" if kind is IndexKind.BINARY else "hnsw"
@@ -50,6 +54,10 @@ def forget_trigger(space_key: int) -> str:
 def migration_trigger(event: str) -> str:
     """`event` is a literal of ours: the same names on every collection's items."""
     return f'"migrate_{event}"'
+
+
+def forget_segments_trigger(space_key: int) -> str:
+    return quoted("forget_segments_s", space_key)
 
 
 # Advisory locks: one class per kind of thing, the thing's key in the lower 48 bits.

@@ -65,7 +65,8 @@ def vector_from(value: Any) -> NDArray[np.float32]:
 COLLECTION_COLUMNS = (
     "c.key, c.id, c.project_id, c.name, c.description, c.item_count, c.created_at, c.updated_at, "
     "s.key AS space_key, s.model_id, s.dimensions, s.metric, s.precision, s.index_state, s.kind, "
-    "s.name AS space_name, s.index_kind, s.indexed, c.config -> 'search' AS tuning, "
+    "s.name AS space_name, s.index_kind, s.indexed, s.segmented, "
+    "c.config -> 'search' AS tuning, "
     "(SELECT jsonb_agg(o ORDER BY o.name) FROM spaces AS o "
     "WHERE o.collection_key = c.key AND o.key <> c.current_space) AS other_spaces, "
     "(SELECT jsonb_agg(f ORDER BY f.key) FROM field_indexes AS f WHERE f.collection_key = c.key) "
@@ -88,6 +89,7 @@ def space_from(row: Mapping[str, Any], key: int, name: str) -> Space:
         name,
         IndexKind(row["index_kind"]),
         tuple(row["indexed"]),
+        row["segmented"],
     )
 
 

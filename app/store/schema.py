@@ -1,10 +1,11 @@
 """The tables. Migrations are compared with them: see `tests/store/test_migrations.py`.
 
-`items` and `vectors_*` are parents that hold no rows. Each collection has its own child of
-`items`, each space its own child of the `vectors_*` of its kind (app/store/names.py), with keys and
-indexes of its own. Children are made with INHERITS: a migration of the parent's columns reaches
-every child, while making or dropping a child costs the same however many there are (declarative
-partitions cost time in proportion to their number, and dropping one locks the parent).
+`items`, `vectors_*` and `segments` are parents that hold no rows. Each collection has its own child
+of `items`, each space its own child of the `vectors_*` of its kind and, once it has a recording, of
+`segments` (app/store/names.py), with keys and indexes of its own. Children are made with INHERITS:
+a migration of the parent's columns reaches every child, while making or dropping a child costs the
+same however many there are (declarative partitions cost time in proportion to their number, and
+dropping one locks the parent).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from pgvector.sqlalchemy import HALFVEC, SPARSEVEC, VECTOR
 from sqlalchemy import (
     ARRAY,
+    REAL,
     BigInteger,
     Boolean,
     Column,
@@ -122,6 +124,13 @@ spaces = Table(
         server_default=text("'{}'"),
         comment="ascending: the generations that the indexes of the space's vectors end with",
     ),
+    Column(
+        "segmented",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="has a table of segments of its own",
+    ),
     UniqueConstraint("collection_key", "name"),
 )
 
@@ -178,6 +187,17 @@ vectors_float32 = _vectors("vectors_float32", VECTOR, indexable=True)
 vectors_sparse = _vectors("vectors_sparse", SPARSEVEC)
 vectors_multi_float16 = _vectors("vectors_multi_float16", HALFVEC, multi=True)
 vectors_multi_float32 = _vectors("vectors_multi_float32", VECTOR, multi=True)
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("space_key", BigInteger, nullable=False),
+    Column("item_seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("place", SmallInteger, primary_key=True, autoincrement=False),
+    Column("starts", REAL, nullable=False, comment="seconds from the beginning, as ends"),
+    Column("ends", REAL, nullable=False),
+    Column("embedding", HALFVEC(), comment="null: the only segment, whose vector is the item's"),
+)
 
 field_indexes = Table(
     "field_indexes",

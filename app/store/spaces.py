@@ -10,7 +10,14 @@ from app.domain.collections import SpaceKind, VectorPrecision
 from app.errors import InvalidInput, NameTaken, NotFound
 from app.store.binding import SPARSE_DIMENSIONS
 from app.store.errors import translated
-from app.store.names import collection_lock, forget_trigger, items_table, vectors_table
+from app.store.names import (
+    collection_lock,
+    forget_segments_trigger,
+    forget_trigger,
+    items_table,
+    segments_table,
+    vectors_table,
+)
 from app.store.rows import space_from
 
 if TYPE_CHECKING:
@@ -52,7 +59,7 @@ class SpaceStore:
         values = (spec.kind, spec.model_id, dimensions, spec.metric, spec.precision)
         with translated(collection):
             async with self._database.pool.acquire() as connection, connection.transaction():
-                await _lock(connection, collection)
+                await lock_out_writers(connection, collection)
                 try:
                     row = await connection.fetchrow(
                         _INSERT, collection.key, name, *values, MAX_SPACES
@@ -71,7 +78,7 @@ class SpaceStore:
         """Drop a space and its vectors; the collection's own stays. Raises NotFound."""
         with translated(collection):
             async with self._database.pool.acquire() as connection, connection.transaction():
-                await _lock(connection, collection)
+                await lock_out_writers(connection, collection)
                 key = await connection.fetchval(
                     "DELETE FROM spaces WHERE collection_key = $1 AND name = $2 AND key <> $3 "
                     "RETURNING key",
@@ -81,9 +88,11 @@ class SpaceStore:
                 )
                 if key is None:
                     raise NotFound("space", name)
+                items = items_table(collection.key)
                 await connection.execute(
-                    f"DROP TRIGGER {forget_trigger(key)} ON {items_table(collection.key)}; "
-                    f"DROP TABLE {vectors_table(key)};"
+                    f"DROP TRIGGER {forget_trigger(key)} ON {items}; "
+                    f"DROP TRIGGER IF EXISTS {forget_segments_trigger(key)} ON {items}; "
+                    f"DROP TABLE {vectors_table(key)}; DROP TABLE IF EXISTS {segments_table(key)};"
                 )
 
 
@@ -118,7 +127,7 @@ def _forgetting(collection_key: int, space_key: int) -> str:
     )
 
 
-async def _lock(connection: Any, collection: Collection) -> None:
+async def lock_out_writers(connection: Any, collection: Collection) -> None:
     """Wait for the collection's writers, and keep them out: their statements name its tables.
 
     An index that is being built is not waited for long, or no writer would get by: Unavailable

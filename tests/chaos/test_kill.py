@@ -7,6 +7,7 @@ import random
 import tempfile
 import threading
 import time
+import wave
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,7 @@ class Writer(threading.Thread):
     def _batch(self, api: httpx.Client) -> None:
         batch = {f"{self.next}-{part}": noise(self.next * 10 + part) for part in range(3)}
         batch[f"{self.next}-words"] = None
+        batch[f"{self.next}-sound"] = hum(self.next)
         self.next += 1
         self.sent |= batch
         answer = api.post(
@@ -86,10 +88,23 @@ def noise(seed: int) -> bytes:
     return buffer.getvalue()
 
 
+def hum(seed: int) -> bytes:
+    """Six seconds: two segments."""
+    samples = np.random.default_rng(seed).normal(0, 3_000, 6 * 8_000).astype("<i2")
+    buffer = BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8_000)
+        file.writeframes(samples.tobytes())
+    return buffer.getvalue()
+
+
 def item(name: str, media: bytes | None) -> dict[str, Any]:
     if media is None:
         return {"id": name, "text": f"words of {name}"}
-    return {"id": name, "image_base64": base64.b64encode(media).decode()}
+    field = "audio_base64" if name.endswith("sound") else "image_base64"
+    return {"id": name, field: base64.b64encode(media).decode()}
 
 
 def stored(api: httpx.Client, path: str) -> dict[str, dict[str, Any]]:
@@ -129,6 +144,8 @@ def test_what_was_acknowledged_survives_and_the_rest_is_whole_or_absent(service:
                     assert api.get(entry["content_url"]).content == sent[name]
             found = api.post(f"{path}/search", json={"text": "words", "top_k": 100}).json()
             assert len(found["results"]) == min(100, len(items))
+            sounds = [hit for hit in found["results"] if hit["content_type"] == "audio"]
+            assert all(hit["segment"]["end"] <= 6 for hit in sounds)
     assert len(acknowledged) >= ROUNDS
 
     media = {name for name in items if sent[name] is not None}

@@ -20,9 +20,10 @@ from app.domain.modality import Modality
 from app.encoders import batching
 from app.encoders.audio import log_mel_windows
 from app.encoders.cards import AudioTower, Loader, read_card
+from app.encoders.recordings import stretches
 from app.encoders.registry import SHIPPED, Registry
 from app.encoders.service import EncoderService, ModelState
-from app.encoders.work import Encoded, Priority, segments
+from app.encoders.work import Encoded, Priority
 from app.errors import InvalidInput, NotFound, Overloaded, Unavailable
 from app.settings import ModelSettings
 from tests.encoders.factories import (
@@ -553,23 +554,23 @@ AUDIO = AudioTower(sample_rate=16_000, window_seconds=0.96, hop_seconds=0.48, to
 
 
 @given(length=st.integers(0, 400_000), windows=st.integers(1, 20))
-def test_segments_have_the_windows_of_the_whole(length: int, windows: int) -> None:
+def test_stretches_have_the_windows_of_the_whole(length: int, windows: int) -> None:
     def starts(part: NDArray[np.float32]) -> list[float]:
         """Cut as the bundled tower does: a window every 7,680 samples, 15,600 long."""
         count = 1 + max(0, -(-(len(part) - 15_600) // 7_680))
         return [float(part[7_680 * n]) if 7_680 * n < len(part) else -1.0 for n in range(count)]
 
     samples = np.arange(length, dtype=np.float32)
-    parts = segments(samples, AUDIO, windows)
+    parts = stretches(samples, AUDIO, windows)
     assert [start for part, most in parts for start in starts(part)[:most]] == starts(samples)
     assert max(len(part) for part, _ in parts) <= 7_680 * windows + 15_360
 
 
-def test_segments_give_the_bundled_front_end_the_same_windows() -> None:
+def test_stretches_give_the_bundled_front_end_the_same_windows() -> None:
     samples = np.random.default_rng(3).normal(0, 0.1, 16_000 * 20 + 77).astype(np.float32)
     audio = read_card(SHIPPED / BUNDLED).audio
     assert audio is not None
-    parts = [log_mel_windows(part)[:most] for part, most in segments(samples, audio, 7)]
+    parts = [log_mel_windows(part)[:most] for part, most in stretches(samples, audio, 7)]
     np.testing.assert_allclose(np.concatenate(parts), log_mel_windows(samples), atol=1e-5)
 
 
@@ -578,7 +579,7 @@ def test_hop_of_a_fraction_of_a_sample_is_not_cut() -> None:
         sample_rate=16_000, window_seconds=1.0, hop_seconds=1 / 3, tokens_per_window=1
     )
     samples = np.zeros(160_000, np.float32)
-    assert [most for _, most in segments(samples, audio, 4)] == [None]
+    assert [most for _, most in stretches(samples, audio, 4)] == [None]
 
 
 # The real thing

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
     from app.domain.items import Item
     from app.domain.requests import ScoredHit, SearchOutcome
+    from app.domain.segments import Segment
 
     Links = Callable[[Sequence[Item]], Sequence[str | None]]
 
 DECIMALS = 6
+SECONDS_DECIMALS = 3
 
 
 def search_answer(
@@ -59,7 +61,13 @@ def _hit(hit: ScoredHit, link: str | None) -> search_schemas.Hit:
         if hit.vector is None
         else hit.vector.astype("float64").round(DECIMALS).tolist(),
         hybrid_score=UNSET if hit.hybrid_score is None else round(hit.hybrid_score, DECIMALS),
+        segment=UNSET if hit.segment is None else _segment(hit.segment),
     )
+
+
+def _segment(segment: Segment) -> search_schemas.Segment:
+    start, end = round(segment.start, SECONDS_DECIMALS), round(segment.end, SECONDS_DECIMALS)
+    return search_schemas.Segment(start, end)
 
 
 def _explanation(outcome: SearchOutcome) -> search_schemas.Explanation:

@@ -168,6 +168,13 @@ class SearchRequest(InputFields, forbid_unknown_fields=True):
     explain: Annotated[bool, Meta(description="Tell how it was answered. An addition.")] = False
 
 
+class Segment(Struct):
+    """Seconds from the beginning of a recording."""
+
+    start: Annotated[float, Meta(ge=0)]
+    end: Annotated[float, Meta(ge=0)]
+
+
 class Hit(Struct):
     id: str
     score: Annotated[
@@ -177,13 +184,25 @@ class Hit(Struct):
     content_type: ContentType
     metadata: Metadata
     content_url: ContentUrl
-    similarity: Annotated[float, Meta(description="The cosine behind the score. An addition.")]
+    similarity: Annotated[
+        float,
+        Meta(
+            description="The cosine behind the score; of a sound that one of its segments was "
+            "found by, that one's, less the more of them there are. An addition."
+        ),
+    ]
     text: Annotated[str | UnsetType, Meta(description="Of text items. An addition.")] = UNSET
     vector: Annotated[list[float] | UnsetType, Meta(description="If included. An addition.")] = (
         UNSET
     )
     hybrid_score: Annotated[
         float | UnsetType, Meta(description="What `hybrid` ranks by. An addition.")
+    ] = UNSET
+    segment: Annotated[
+        Segment | UnsetType,
+        Meta(
+            description="Of sounds: the part that is most like the query, in seconds. An addition."
+        ),
     ] = UNSET
 
 
