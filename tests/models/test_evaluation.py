@@ -24,7 +24,13 @@ from models.recipe import kit as kit_files
 from models.recipe.corpus import Part
 from models.recipe.evaluate import Measured, evaluate, measure
 from models.recipe.evaluation.examples import Examples
-from models.recipe.evaluation.kept import text_pairs, top_classes
+from models.recipe.evaluation.kept import (
+    agreement,
+    class_vectors,
+    text_pairs,
+    texts,
+    top_classes,
+)
 from models.recipe.evaluation.measures import concept_recall, same_kind, share_of_texts
 from models.recipe.evaluation.ranking import calibration, directions, mixed
 from models.recipe.evaluation.report import as_json, table
@@ -324,6 +330,39 @@ def test_agreement_compares_with_the_original_network(kit: Path, tmp_path: Path)
     with torch.no_grad():
         expected = network(pixels)[:, 1:].argmax(1).numpy()
     np.testing.assert_array_equal(top_classes(tmp_path, photos), expected)
+
+
+def test_what_is_kept_is_told_before_and_after_the_correction(
+    examples: Examples, tmp_path: Path
+) -> None:
+    names = [f"thing {number}" for number in range(1001)]
+    (tmp_path / kit_files.IMAGE_LABELS).write_text(json.dumps(names))
+    network = timm.create_model("mobilenetv2_100", num_classes=1001)
+    save_file(network.state_dict(), tmp_path / kit_files.IMAGE_NETWORK)
+    still = subject()
+    parts = {name: getattr(examples, name) for name in ("clothes", "groceries", "emoji")}
+    begin = SimpleNamespace(original_texts=still.raw_texts)
+    given: Any = SimpleNamespace(begin=begin, kit=tmp_path, **parts)
+
+    classes = class_vectors(still.raw_texts, tmp_path)
+
+    def seen(part: Part, shift: int) -> NDArray[np.float32]:
+        return classes[(top_classes(tmp_path, part.content) + shift) % len(classes)]
+
+    agreeing: Any = SimpleNamespace(
+        raw_texts=still.raw_texts,
+        texts=still.raw_texts,
+        raw=lambda part: seen(part, 0),
+        vectors=lambda part: seen(part, 1),
+    )
+    figures = agreement(agreeing, given)
+    name = "photos, the original network's ImageNet class, R@"
+    assert figures[f"{name}1"] == figures[f"{name}5"] == 1.0
+    assert figures[f"{name}1, corrected"] == 0.0
+    gap = Gap({Modality.TEXT: vector(5.0)})
+    kept = texts(subject(gap=gap), given)
+    assert kept["texts, Spearman with the start"] == pytest.approx(1)
+    assert kept["texts, Spearman with the start, corrected"] < 0.99
 
 
 def test_damaged_network_is_named(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from models.recipe.kit import IMAGE_NETWORK, reading
 from models.recipe.start import image_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -48,22 +48,29 @@ def agreement(subject: Subject, examples: Examples) -> dict[str, float]:
     """Of photos, how many are nearest to the name of the class that the original network says.
 
     And how many have that name among the nearest five, for the network itself is unsure of many.
+    Both are before the correction, which the network has not; the last figure is with it.
     """
-    photos = [*examples.clothes.content, *examples.groceries.content]
-    names = class_names(subject, examples.kit)
-    now = np.concatenate([subject.vectors(p) for p in (examples.clothes, examples.groceries)])
-    truth = [int(number) for number in top_classes(examples.kit, photos)]
-    return {
-        f"photos, the original network's ImageNet class, R@{top}": recall(now, names, truth, top)
-        for top in (1, 5)
-    }
+    parts = [examples.clothes, examples.groceries]
+    network = top_classes(examples.kit, [pixels for part in parts for pixels in part.content])
+    truth = [int(number) for number in network]
+    name = "photos, the original network's ImageNet class, R@"
+    figures = {}
+    for suffix, texts_of, vectors_of in (
+        ("", subject.raw_texts, subject.raw),
+        (", corrected", subject.texts, subject.vectors),
+    ):
+        names = class_vectors(texts_of, examples.kit)
+        photos = unit(np.concatenate([vectors_of(part) for part in parts]))
+        for top in (1, 5):
+            figures[f"{name}{top}{suffix}"] = recall(photos, names, truth, top)
+    return figures
 
 
-def class_names(subject: Subject, kit: Path) -> Vectors:
-    """ImageNet's 1,000 classes as the model's own text tower puts them: unit vectors [1000, d]."""
+def class_vectors(encode: Callable[[Sequence[str]], Vectors], kit: Path) -> Vectors:
+    """ImageNet's 1,000 classes as a text tower puts their names: unit vectors [1000, d]."""
     classes = image_classes(labels(kit, "imagenet"))
     said = sorted({text for weighted in classes for text, _ in weighted})
-    vectors = dict(zip(said, subject.texts(said), strict=True))
+    vectors = dict(zip(said, encode(said), strict=True))
     rows = [np.sum([w * vectors[text] for text, w in weighted], axis=0) for weighted in classes]
     return unit(np.stack(rows).astype(np.float32))
 
@@ -90,15 +97,21 @@ def _original(kit: Path) -> torch.nn.Module:
 
 
 def texts(subject: Subject, examples: Examples) -> dict[str, float]:
-    """Likeness of 1,000 varied pairs of texts, against the original sentence model's."""
+    """Likeness of 1,000 varied pairs of texts, against the original sentence model's.
+
+    Once as the tower makes them, which says what training left, and once as the service ranks.
+    """
     left, right = text_pairs(
         {text for part in (examples.groceries, examples.emoji) for c in part.captions for text in c}
     )
-    cosines = [
+    original, tower, corrected = (
         (encode(left) * encode(right)).sum(1).astype(np.float64)
-        for encode in (subject.texts, examples.begin.original_texts)
-    ]
-    return {"texts, Spearman with the start": spearman(cosines[0], cosines[1])}
+        for encode in (examples.begin.original_texts, subject.raw_texts, subject.texts)
+    )
+    return {
+        "texts, Spearman with the start": spearman(tower, original),
+        "texts, Spearman with the start, corrected": spearman(corrected, original),
+    }
 
 
 def text_pairs(captions: set[str]) -> tuple[list[str], list[str]]:

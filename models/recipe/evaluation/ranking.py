@@ -112,7 +112,11 @@ def _first(names: Sequence[str]) -> list[int]:
 
 
 def mixed(subject: Subject, examples: Examples) -> dict[str, float]:
-    """Among matched images and texts, how many texts a text query finds first: half is fair."""
+    """Among matched images and texts, how many texts a text query finds first.
+
+    Near 1 where texts crowd out images whatever they show; below a half where the model is surer
+    of which texts do not match than of which images do not.
+    """
     assert subject.curves is not None
     parts = [examples.clothes, examples.groceries, examples.emoji]
     rows = _first(_concepts(parts))
