@@ -14,9 +14,9 @@ from app.domain.model_migrations import MigrationState
 from app.encoders.work import Priority
 from app.engine.housekeeping import wanted_index
 from app.errors import NotFound, OmnivecError, Unavailable
-from app.store.index_builder import TO_COME
 from app.store.model_migrations import LEASE_SECONDS
 from app.store.reembedding import LeaseLost
+from app.store.space_records import TO_COME
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

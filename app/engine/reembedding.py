@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from app.domain.model_migrations import Unembedded
     from app.domain.requests import Input
+    from app.domain.segments import Segments
     from app.encoders.work import Priority
-    from app.engine.inputs import InputEncoder
+    from app.engine.inputs import EncodedInput, InputEncoder
     from app.media.store import MediaStore
     from app.store.reembedding import Page
 
@@ -42,6 +43,7 @@ class Reembedder:
         Raises what is no item's fault: Unavailable, and whatever a model fails with.
         """
         vectors: dict[int, NDArray[np.float32]] = {}
+        segments: dict[int, Segments] = {}
         failures: dict[int, tuple[str, str]] = {}
 
         async def embed(item: Unembedded) -> None:
@@ -51,11 +53,15 @@ class Reembedder:
                 return
             async with self._slots[item.modality]:
                 try:
-                    vectors[item.seq] = await self._embed(model_id, item, item.modality, priority)
+                    encoded = await self._embed(model_id, item, item.modality, priority)
                 except _MediaMissing:
                     failures[item.seq] = ("media_missing", "its media is not in the store any more")
                 except (InvalidInput, MediaError) as error:
                     failures[item.seq] = (error.code, error.message)
+                else:
+                    vectors[item.seq] = encoded.vector
+                    if encoded.segments is not None:
+                        segments[item.seq] = encoded.segments
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -63,15 +69,15 @@ class Reembedder:
                     group.create_task(embed(item))
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
-        return Embedded(page, vectors, failures)
+        return Embedded(page, vectors, segments, failures)
 
     async def _embed(
         self, model_id: str, item: Unembedded, modality: Modality, priority: Priority
-    ) -> NDArray[np.float32]:
+    ) -> EncodedInput:
         source = await self._input(item, modality)
         while True:
             try:
-                return (await self._inputs.encode(model_id, source, priority)).vector
+                return await self._inputs.encode(model_id, source, priority)
             except Overloaded as error:
                 await asyncio.sleep(error.retry_after)
 

@@ -31,7 +31,8 @@ def current_generation(space_key: int) -> str:
 
 def coming_generation(space_key: int) -> str:
     """As `current_generation`, of a space that a migration of the model is still filling."""
-    return f"(SELECT generation FROM model_migrations WHERE space_key = {int(space_key)})"
+    coming = f"SELECT generation FROM model_migrations WHERE space_key = {int(space_key)}"
+    return f"coalesce(({coming}), 0)"
 
 
 def in_span(span: Span, row: str = "") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -15,6 +15,7 @@ from app.store.generations import in_span, kept
 from app.store.metrics import indexed_expression
 from app.store.names import generation_index, hnsw_index, vectors_table
 from app.store.rows import CODES
+from app.store.space_records import IN_USE, Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection as Container
@@ -40,21 +41,6 @@ SELECT c.relname AS name, a.amname = 'hnsw' AS hnsw, i.indisvalid AS valid,
 FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS a ON a.oid = c.relam
 WHERE i.indrelid = to_regclass($1)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """The table that says what indexes a space has, and its column with the space's key."""
-
-    table: str
-    key: str
-
-    def within(self, statement: str) -> str:
-        return statement.format(table=self.table, key=self.key)
-
-
-IN_USE = Record("spaces", "key")
-TO_COME = Record("model_migrations", "space_key")  # while a migration of the model fills it
 
 
 class IndexBuilder:

@@ -10,9 +10,10 @@ from app.domain.collections import IndexKind
 from app.errors import NotFound
 from app.store.errors import translated
 from app.store.generations import in_no_span
-from app.store.index_builder import IN_USE, IndexBuilder, Record
+from app.store.index_builder import IndexBuilder
 from app.store.metrics import indexable_as
 from app.store.names import index_lock, vectors_table
+from app.store.space_records import IN_USE, Record
 
 if TYPE_CHECKING:
     from datetime import timedelta

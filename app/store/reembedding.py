@@ -19,8 +19,17 @@ from app.domain.model_migrations import MigrationJob, MigrationState, Unembedded
 from app.store.binding import wrapped
 from app.store.errors import translated
 from app.store.generations import coming_generation
-from app.store.names import collection_lock, items_table, migration_trigger, vectors_table
+from app.store.names import (
+    collection_lock,
+    forget_segments_trigger,
+    items_table,
+    migration_trigger,
+    segments_table,
+    vectors_table,
+)
 from app.store.rows import CODES, MODALITIES, VECTOR_TYPES
+from app.store.segments import make_segments_table, make_segments_table_alone, put_segments
+from app.store.space_records import TO_COME
 from app.store.transactions import alone, writing
 
 if TYPE_CHECKING:
@@ -30,6 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from app.domain.collections import Collection
+    from app.domain.segments import Segments
     from app.store.database import Database
 
 DROP_LOCK_TIMEOUT = "500ms"
@@ -96,9 +106,9 @@ _NAME = "SELECT name FROM spaces WHERE key = $1"
 _RENAME = "UPDATE spaces SET name = name || chr(1) || key WHERE key = $1"
 _INSERT = """
 INSERT INTO spaces (key, collection_key, name, model_id, dimensions, metric, precision,
-    index_state, index_kind, generation, indexed)
+    index_state, index_kind, generation, indexed, segmented)
 SELECT space_key, collection_key, $2, model_id, dimensions, metric, precision,
-    index_state, index_kind, generation, indexed
+    index_state, index_kind, generation, indexed, segmented
 FROM model_migrations WHERE key = $1
 """
 _POINT = """
@@ -127,10 +137,14 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A page's outcome: vectors (float32 [d], unit length) and reasons for there being none."""
+    """A page's outcome: vectors (float32 [d], unit length) and reasons for there being none.
+
+    Recordings have segments beside their vector.
+    """
 
     page: Page
     vectors: Mapping[int, NDArray[np.float32]]
+    segments: Mapping[int, Segments]
     failures: Mapping[int, tuple[str, str]]
 
 
@@ -146,8 +160,10 @@ class ReembeddingStore:
 
     async def put(self, collection: Collection, job: MigrationJob, embedded: Embedded) -> None:
         """Store a page's vectors and failures, and that it is done. Raises LeaseLost."""
+        if embedded.segments:
+            await make_segments_table(self._database, collection, job.space, TO_COME)
         async with writing(self._database, collection) as connection:
-            await _put(connection, job, embedded)
+            await _put(connection, collection, job, embedded)
 
     async def analyze(self, collection: Collection, job: MigrationJob) -> None:
         """Let Postgres know the new table, so that the first search is planned well."""
@@ -167,7 +183,7 @@ class ReembeddingStore:
         What is put in it stays, even if the switch is left for later.
         """
         async with alone(self._database, collection, patience) as connection:
-            yield Switch(connection, job)
+            yield Switch(connection, collection, job)
 
     async def drop_leftovers(self) -> None:
         """Drop the tables of spaces that were replaced or given up.
@@ -206,14 +222,27 @@ class ReembeddingStore:
                 for event in ("inserted", "updated", "deleted"):
                     trigger = migration_trigger(event)
                     await connection.execute(f"ALTER TABLE {items} DISABLE TRIGGER {trigger}")
+            await self._drop_segments(connection, row)
             await connection.execute(f"DROP TABLE IF EXISTS {vectors_table(row['leftover'])}")
+
+    async def _drop_segments(self, connection: asyncpg.Connection, row: Mapping[str, Any]) -> None:
+        """Dropping their trigger would wait for searches, too."""
+        segments = segments_table(row["leftover"])
+        if await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", segments):
+            items = items_table(row["collection_key"])
+            trigger = forget_segments_trigger(row["leftover"])
+            await connection.execute(f"ALTER TABLE {items} DISABLE TRIGGER {trigger}")
+            await connection.execute(f"DROP TABLE {segments}")
 
 
 class Switch:
     """What is done while nobody writes: the last items, then the new space in the old's place."""
 
-    def __init__(self, connection: asyncpg.Connection, job: MigrationJob) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection, collection: Collection, job: MigrationJob
+    ) -> None:
         self._connection = connection
+        self._collection = collection
         self._job = job
 
     async def page(self, limit: int) -> Page:
@@ -221,7 +250,11 @@ class Switch:
         return await _page(self._connection, self._job, limit)
 
     async def put(self, embedded: Embedded) -> None:
-        await _put(self._connection, self._job, embedded)
+        if embedded.segments:
+            await make_segments_table_alone(
+                self._connection, self._collection, self._job.space, TO_COME
+            )
+        await _put(self._connection, self._collection, self._job, embedded)
 
     async def finish(self) -> None:
         """Put the space in its place, with the indexes it has. Raises LeaseLost."""
@@ -245,7 +278,9 @@ async def _page(connection: asyncpg.Connection, job: MigrationJob, limit: int) -
     return Page([_unembedded(row) for row in await connection.fetch(written, job.key, limit)])
 
 
-async def _put(connection: asyncpg.Connection, job: MigrationJob, embedded: Embedded) -> None:
+async def _put(
+    connection: asyncpg.Connection, collection: Collection, job: MigrationJob, embedded: Embedded
+) -> None:
     items, vectors = items_table(job.collection_key), vectors_table(job.space.key)
     by_seq = {item.seq: item for item in embedded.page.items}
     await connection.execute(_LOCK.format(items=items), list(by_seq))
@@ -266,6 +301,10 @@ async def _put(connection: asyncpg.Connection, job: MigrationJob, embedded: Embe
         [CODES[by_seq[seq].modality] for seq in made],
         [wrapped(job.space, embedded.vectors[seq])[0] for seq in made],
     )
+    if heard := {
+        by_seq[seq].id: embedded.segments[seq] for seq in made if seq in embedded.segments
+    }:
+        await put_segments(connection, collection, job.space, heard)
     await connection.execute(_DONE, job.key, made)
     if failed:
         done -= await connection.fetchval(_TAKE_BACK.format(vectors=vectors), failed)

@@ -25,6 +25,7 @@ from app.store.names import (
     vectors_table,
 )
 from app.store.rows import CODES, ITEM_COLUMNS, item_from, vector_from
+from app.store.space_records import IN_USE, Record
 from app.store.spaces import INLINE_BYTES, lock_out_writers
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ CREATE TABLE {segments} (
 CREATE TRIGGER {trigger} AFTER DELETE OR UPDATE OF modality ON {items}
     FOR EACH ROW WHEN (OLD.modality = {audio}) EXECUTE FUNCTION forget_segments({name});
 """
+_SEGMENTED = "SELECT segmented FROM {table} WHERE {key} = $1"
+_SET_SEGMENTED = "UPDATE {table} SET segmented = true WHERE {key} = $1"
 _PUT = """
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::smallint[], $3::real[], $4::real[], $5::halfvec[])
@@ -168,7 +171,9 @@ def _search(collection: Collection, plan: SegmentPlan) -> tuple[str, list[Any]]:
     ), parameters.values
 
 
-async def make_segments_table(database: Database, collection: Collection, space: Space) -> None:
+async def make_segments_table(
+    database: Database, collection: Collection, space: Space, record: Record = IN_USE
+) -> None:
     """Make sure that recordings can be written to the space. Raises NotFound where it is gone.
 
     Waits for the collection's writers: not to be called within a writing transaction.
@@ -177,16 +182,24 @@ async def make_segments_table(database: Database, collection: Collection, space:
         return
     with translated(collection):
         async with database.pool.acquire() as connection:
-            query = "SELECT segmented FROM spaces WHERE key = $1"
-            if await connection.fetchval(query, space.key):
+            if await connection.fetchval(record.within(_SEGMENTED), space.key):
                 return
             async with connection.transaction():
                 await lock_out_writers(connection, collection)
-                segmented = await connection.fetchval(f"{query} FOR UPDATE", space.key)
-                if segmented is None:
-                    raise NotFound("collection", collection.id)
-                if not segmented:
-                    await connection.execute(_table(collection, space))
+                await make_segments_table_alone(connection, collection, space, record)
+
+
+async def make_segments_table_alone(
+    connection: asyncpg.Connection, collection: Collection, space: Space, record: Record
+) -> None:
+    """As `make_segments_table`, in a transaction that has locked out the writers."""
+    query = f"{record.within(_SEGMENTED)} FOR UPDATE"
+    segmented = await connection.fetchval(query, space.key)
+    if segmented is None:
+        raise NotFound("collection", collection.id)
+    if not segmented:
+        await connection.execute(_table(collection, space))
+        await connection.execute(record.within(_SET_SEGMENTED), space.key)
 
 
 def _table(collection: Collection, space: Space) -> str:
@@ -203,7 +216,7 @@ def _table(collection: Collection, space: Space) -> str:
     )
     if not _inline(space):
         script += f"ALTER TABLE {table} ALTER embedding SET STORAGE EXTERNAL;"
-    return script + f"UPDATE spaces SET segmented = true WHERE key = {int(space.key)};"
+    return script
 
 
 async def put_segments(

@@ -28,7 +28,9 @@ COMMENT ON COLUMN segments.embedding IS 'null: the only segment, whose vector is
 ALTER TABLE segments ALTER embedding SET STORAGE PLAIN;
 
 ALTER TABLE spaces ADD COLUMN segmented boolean NOT NULL DEFAULT false;
-COMMENT ON COLUMN spaces.segmented IS 'has a table of segments of its own'
+COMMENT ON COLUMN spaces.segmented IS 'has a table of segments of its own';
+ALTER TABLE model_migrations ADD COLUMN segmented boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN model_migrations.segmented IS 'until the switch, as in spaces'
 """
 
 # A collection's items run this, once for each space with segments, for each recording that is
@@ -52,4 +54,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("DROP FUNCTION forget_segments CASCADE")
     op.execute("DROP TABLE segments CASCADE")
+    op.execute("ALTER TABLE model_migrations DROP COLUMN segmented")
     op.execute("ALTER TABLE spaces DROP COLUMN segmented")

@@ -131,29 +131,40 @@ def calibrate(
 ) -> dict[str, dict[str, float]]:
     """Fit a curve for each pair of kinds; `vectors` are gap-corrected, `groups` say what matches.
 
-    Half of the examples are fitted on, the error is measured on the others. A pair of kinds of
-    which either half holds no match, or nothing but matches, has no curve.
+    The curve is fitted on all pairs; its error is that of curves fitted on one half of the
+    examples and measured on the other. A pair of kinds of which either half holds no match, or
+    nothing but matches, has no curve.
     """
     curves: dict[str, dict[str, float]] = {}
     for one, other in combinations_with_replacement(sorted(vectors), 2):
-        (cosines, matches), (other_cosines, other_matches) = (
+        every, *halves = (
             pairs(
-                vectors[one][start::2],
-                groups[one][start::2],
-                vectors[other][start::2],
-                groups[other][start::2],
+                vectors[one][chosen],
+                groups[one][chosen],
+                vectors[other][chosen],
+                groups[other][chosen],
                 same_set=one == other,
             )
-            for start in (0, 1)
+            for chosen in (slice(None), slice(0, None, 2), slice(1, None, 2))
         )
-        if not all(0 < each.sum() < len(each) for each in (matches, other_matches)):
+        if not all(0 < matches.sum() < len(matches) for _, matches in halves):
             continue
-        slope, intercept = platt(cosines, matches, one_kind=one == other)
-        scores = 1 / (1 + np.exp(-(slope * other_cosines + intercept)))
-        error = expected_calibration_error(scores, other_matches)
+        slope, intercept = platt(*every, one_kind=one == other)
+        errors = [
+            _error(*measured, platt(*fitted, one_kind=one == other))
+            for fitted, measured in (halves, halves[::-1])
+        ]
         curves[f"{one}-{other}"] = {
             "slope": round(slope, 3),
             "intercept": round(intercept, 3),
-            "error": round(error, 4),
+            "error": round(sum(errors) / 2, 4),
         }
     return curves
+
+
+def _error(
+    cosines: NDArray[np.float64], matches: NDArray[np.bool_], curve: tuple[float, float]
+) -> float:
+    slope, intercept = curve
+    scores = 1 / (1 + np.exp(-(slope * cosines + intercept)))
+    return expected_calibration_error(scores, matches)

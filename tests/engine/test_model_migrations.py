@@ -49,6 +49,7 @@ from app.store.names import vectors_table
 from tests.encoders.factories import write_card
 from tests.engine.factories import raw
 from tests.engine.models import BUNDLED, OTHER, SMALL, TURNED, write_models
+from tests.media.samples import tone, wav
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -307,6 +308,27 @@ async def test_a_model_of_other_dimensions_takes_over_and_the_first_one_again(
     assert await check_vectors(engine, collection, SMALL) == 3
     listed = await engine.migrations.list(PROJECT, collection.id, limit=10, offset=0)
     assert [entry.model_id for entry in listed.entries] == [SMALL, OTHER]
+
+
+async def test_recordings_have_their_segments_of_the_new_model(engine: Engine) -> None:
+    collection = await a_collection(engine, BUNDLED)
+    low, high = (tone(4.8, hertz=hertz) for hertz in (200.0, 3000.0))
+    long = InlineInput(Modality.AUDIO, wav(np.concatenate([low, high], axis=1), 16_000), "media")
+    await index(engine, collection, IndexItem(long, id="long"), media("bell.wav"))
+    old = (await engine.get_collection(PROJECT, collection.id)).space.key
+    assert (await migrated(engine, collection, TURNED)).state is MigrationState.COMPLETED
+    space = (await engine.get_collection(PROJECT, collection.id)).space
+    assert space.segmented
+    count = "SELECT count(*), count(embedding) FROM segments WHERE space_key = $1"
+    assert tuple(await engine.database.pool.fetchrow(count, space.key)) == (5, 4)
+    query = SearchQuery(InlineInput(Modality.AUDIO, wav(high, 16_000), "media"), top_k=5)
+    segments = {hit.item.id: hit.segment for hit in await search(engine, collection, query)}
+    assert segments["long"].start >= 4.0
+    await engine.delete_items(PROJECT, collection.id, ["long"])
+    assert (await engine.database.pool.fetchrow(count, space.key))[0] == 1
+    async with asyncio.timeout(30):
+        while await engine.database.pool.fetchval(f"SELECT to_regclass('segments_s{old}')"):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
 
 
 async def test_an_empty_collection_changes_its_model(

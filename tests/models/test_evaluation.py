@@ -346,7 +346,7 @@ def test_what_is_kept_is_told_before_and_after_the_correction(
 
     classes = class_vectors(still.raw_texts, tmp_path)
 
-    def seen(part: Part, shift: int) -> NDArray[np.float32]:
+    def seen(part: Part, shift: int) -> Any:
         return classes[(top_classes(tmp_path, part.content) + shift) % len(classes)]
 
     agreeing: Any = SimpleNamespace(

@@ -74,7 +74,7 @@ class Migrating:
 
     async def switch(self, job: MigrationJob) -> Collection:
         async with self.rows.switching(self.collection, job, 1.0) as switch:
-            await switch.finish(None)
+            await switch.finish()
         return await reloaded(self.database, self.collection)
 
     async def progress(self) -> tuple[int, int, int]:
@@ -99,7 +99,7 @@ class Migrating:
 def embedded(page: Page, failing: str = "") -> Embedded:
     good = {item.seq: made_of(item.text or "") for item in page.items if item.id != failing}
     bad = {item.seq: ("corrupt_media", "broken") for item in page.items if item.id == failing}
-    return Embedded(page, good, bad)
+    return Embedded(page, good, {}, bad)
 
 
 def made_of(text: str) -> NDArray[np.float32]:
@@ -415,7 +415,7 @@ async def test_a_canceled_one_leaves_nothing(migrating: Migrating) -> None:
         await migrating.put(job, await migrating.page(job))
     with pytest.raises(LeaseLost):
         async with migrating.rows.switching(migrating.collection, job, 1.0) as switch:
-            await switch.finish(None)
+            await switch.finish()
     await migrating.rows.drop_leftovers()
     assert not await migrating.tables(job.space.key)
     waiting = "SELECT count(*) FROM model_migration_items"
