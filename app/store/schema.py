@@ -280,6 +280,23 @@ model_migrations = Table(
         nullable=False,
         comment="the space that is being filled; a row of spaces from the switch on",
     ),
+    Column(
+        "generation",
+        Integer,
+        nullable=False,
+        server_default=text("1"),
+        comment="until the switch, as in spaces",
+    ),
+    Column("indexed", ARRAY(Integer), nullable=False, server_default=text("'{}'")),
+    Column("index_state", Text, nullable=False, server_default=text("'none'")),
+    Column("index_kind", Text, nullable=False, server_default=text("'float16'")),
+    Column(
+        "segmented",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="until the switch, as in spaces",
+    ),
     Column("state", Text, nullable=False, server_default=text("'pending'")),
     Column("reached", BigInteger, nullable=False, server_default=text("0")),
     Column(

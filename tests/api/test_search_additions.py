@@ -318,9 +318,13 @@ def test_every_example_of_the_documentation_works(api: httpx.Client) -> None:
     )
     blocks = re.findall(r"```json\n(.*?)```", (ROOT / "docs/api.md").read_text(), re.DOTALL)
     assert len(blocks) >= 8
-    for block in blocks:
-        answer = api.post(f"{path}/search", json=json.loads(block))
-        assert answer.status_code == 200, f"{block}: {answer.text}"
+    for block in map(json.loads, blocks):
+        if block.keys() == {"model_id"}:  # a migration, to a model that is known but not here
+            answer = api.post(f"{path}/migrations", json=block)
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        else:
+            answer = api.post(f"{path}/search", json=block)
+            assert answer.status_code == 200, f"{block}: {answer.text}"
     document = api.get("/schema/openapi.json").json()
     fields = document["components"]["schemas"]["SearchRequest"]["properties"]
     for name in ("queries", "filter", "hybrid", "diversity", "group_by", "facets"):
