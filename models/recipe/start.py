@@ -70,11 +70,13 @@ def install_heads(
     image_names: Tensor,
     audio_names: Tensor,
 ) -> None:
-    """Write the analytic start into the heads; hidden units left over start unheard."""
-    weight, bias = image
+    """Write the analytic start into the heads; hidden units left over start unheard.
+
+    The image classifier is without the background class.
+    """
     image_head = cast("MlpHead", modules.image.head["mlp"])
     audio_head = cast("MlpHead", modules.audio.head["mlp"])
-    install_head(image_head, (weight[1:], bias[1:]), image_names, IMAGE_SCALE, IMAGE_THRESHOLD)
+    install_head(image_head, image, image_names, IMAGE_SCALE, IMAGE_THRESHOLD)
     install_head(audio_head, audio, audio_names, AUDIO_SCALE, AUDIO_THRESHOLD)
 
 
@@ -120,18 +122,15 @@ class Start:
         self.audio_names = class_vectors(
             text, self.tokenizer, audio_classes(labels(kit, "audioset"))
         )
-        install_heads(self.modules, image, audio, self.image_names, self.audio_names)
+        install_heads(
+            self.modules,
+            self.image_classifier,
+            self.audio_classifier,
+            self.image_names,
+            self.audio_names,
+        )
         for tower in (self.modules.image, self.modules.audio):
             tower.to(memory_format=torch.channels_last)
-
-    @torch.no_grad()
-    def image_vectors(self, pixels: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """Pictures uint8 [225, 225, 3] → unit vectors [n, d]."""
-        rows = [
-            self.modules.image(tensor_of(pixels[begin : begin + 64]))
-            for begin in range(0, len(pixels), 64)
-        ]
-        return functional.normalize(torch.cat(rows), dim=1)
 
     def original_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors of the sentence model as it was: projecting it was an isometry."""
