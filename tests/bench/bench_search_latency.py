@@ -181,7 +181,7 @@ async def main() -> None:
     async with bench_database() as database:
         collection = await bench_collection(database, data)
         statements = Statements(collection, data)
-        assert statements(0)._plan.strategy is Strategy.HNSW
+        assert statements(0).plan.strategy is Strategy.HNSW
         path = f"/v1/vectors/collections/{collection.id}/search"
         connection = await bare_connection(database.url)
         with running() as port:
