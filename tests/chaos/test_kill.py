@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import random
-import tempfile
 import threading
 import time
 import wave
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -17,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.servers.app import Service
+from tests.servers.app import Service, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,22 +29,12 @@ COLLECTIONS = "/v1/vectors/collections"
 @pytest.fixture
 def service() -> Iterator[Service]:
     """A service of the test's own, on the embedded database: what a kill may harm is its alone."""
-    with tempfile.TemporaryDirectory(prefix="omnivec-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)  # the embedded server's user must get through
-        service = Service(
-            directory,
-            {
-                "OMNIVEC_DATA_DIR": str(directory / "data"),
-                "OMNIVEC_ORPHAN_TTL": str(ORPHAN_SECONDS),
-                "OMNIVEC_SWEEP_INTERVAL": "0.5",
-            },
-        )
-        service.start()
-        try:
-            yield service
-        finally:
-            service.stop()
+    settings = {
+        "OMNIVEC_ORPHAN_TTL": str(ORPHAN_SECONDS),
+        "OMNIVEC_SWEEP_INTERVAL": "0.5",
+    }
+    with running(settings) as service:
+        yield service
 
 
 class Writer(threading.Thread):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from tests.engine.models import OTHER, SMALL, write_models
-from tests.servers.app import Service
+from tests.servers.app import Service, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 COLLECTIONS = "/v1/vectors/collections"
 ITEMS = 600
@@ -25,25 +24,15 @@ UNDER_WAY = {"pending", "embedding", "indexing"}
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
+def service(tmp_path: Path) -> Iterator[Service]:
     """A service of the test's own, on the embedded database, with small models."""
-    with tempfile.TemporaryDirectory(prefix="omnivec-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)  # the embedded server's user must get through
-        service = Service(
-            directory,
-            {
-                "OMNIVEC_DATA_DIR": str(directory / "data"),
-                "OMNIVEC_MODELS_DIR": str(write_models(directory / "models")),
-                "OMNIVEC_DEFAULT_MODEL": SMALL,
-                "OMNIVEC_PRELOAD_MODELS": SMALL,
-            },
-        )
-        service.start()
-        try:
-            yield service
-        finally:
-            service.stop()
+    settings = {
+        "OMNIVEC_MODELS_DIR": str(write_models(tmp_path / "models")),
+        "OMNIVEC_DEFAULT_MODEL": SMALL,
+        "OMNIVEC_PRELOAD_MODELS": SMALL,
+    }
+    with running(settings) as service:
+        yield service
 
 
 class Load(threading.Thread):
