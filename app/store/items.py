@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pgvector import HalfVector, Vector
 
+from app.domain.collections import VectorPrecision
 from app.domain.items import WriteMode, Written
 from app.errors import InvalidInput, NotFound, Outdated, Unavailable
 from app.store.errors import translated
 from app.store.filters import compile_filter, item_scope
 from app.store.names import items_table, vectors_table
-from app.store.rows import CODES, ITEM_COLUMNS, VECTOR_TYPES, item_from, vector_from
+from app.store.rows import CODES, ITEM_COLUMNS, item_from, vector_from
 from app.store.segments import make_segments_table, put_segments
 from app.store.transactions import writing
 from app.store.writing import upsert_few, write_many
@@ -81,7 +81,7 @@ class ItemStore:
             batch.reverse()
         if not batch:
             return Written(0, 0)
-        embeddings = _embeddings(collection, batch)
+        vectors = _vectors(collection, batch)
         media = {item.media.key: item.id for item in batch if item.media is not None}
         segments = {item.id: item.segments for item in batch if item.segments is not None}
         if segments:
@@ -90,9 +90,9 @@ class ItemStore:
             if media:
                 await _claim_media(connection, collection, media)
             if mode is WriteMode.UPSERT and len(batch) <= FEW:
-                written = await upsert_few(connection, collection, batch, embeddings)
+                written = await upsert_few(connection, collection, batch, vectors)
             else:
-                written = await write_many(connection, collection, batch, embeddings, mode)
+                written = await write_many(connection, collection, batch, vectors, mode)
             if unused := {name for name in media if media[name] in written.skipped}:
                 await connection.execute(_GIVE_UP_MEDIA, list(unused))
             if heard := {name: segments[name] for name in segments.keys() - set(written.skipped)}:
@@ -182,7 +182,8 @@ class ItemStore:
         return [item_from(row) for row in rows if row["id"] is not None], rows[0]["total"]
 
 
-def _embeddings(collection: Collection, items: Sequence[NewItem]) -> list[HalfVector | Vector]:
+def _vectors(collection: Collection, items: Sequence[NewItem]) -> NDArray[np.float32]:
+    """The items' vectors, float32 [n, d], once it is sure that all can be stored."""
     dimensions = collection.space.spec.dimensions
     for item in items:
         if item.vector.shape != (dimensions,):
@@ -190,13 +191,11 @@ def _embeddings(collection: Collection, items: Sequence[NewItem]) -> list[HalfVe
                 (), f"item {item.id!r}: a vector of {dimensions} numbers is needed"
             )
     matrix = np.stack([item.vector for item in items])
-    halves = VECTOR_TYPES[collection.space.spec.precision] == "halfvec"
+    halves = collection.space.spec.precision is VectorPrecision.FLOAT16
     bound = FIRST_BEYOND_HALF if halves else np.inf
     if not (-bound < matrix.min() and matrix.max() < bound):  # nor for NaN, which both pass on
         raise InvalidInput.at((), "a vector holds a number that is not finite or too large")
-    if halves:
-        return [HalfVector(row) for row in matrix.astype(np.float16)]
-    return [Vector(row) for row in matrix]  # a bare array would be taken for a nested one
+    return matrix
 
 
 async def _claim_media(

@@ -5,8 +5,13 @@ Vectors, most of what there is to write, are copied straight to where they stay.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from pgvector import HalfVector, Vector
+
+from app.domain.collections import VectorPrecision
 from app.domain.items import WriteMode, Written
 from app.store.generations import current_generation
 from app.store.names import items_table, vectors_table
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import asyncpg
+    from numpy.typing import NDArray
 
     from app.domain.collections import Collection
     from app.domain.items import NewItem
@@ -108,9 +114,9 @@ async def upsert_few(
     connection: asyncpg.Connection,
     collection: Collection,
     items: Sequence[NewItem],
-    embeddings: Sequence[Any],
+    vectors: NDArray[np.float32],
 ) -> Written:
-    """Write items of distinct ids by one statement."""
+    """Write items of distinct ids, and their vectors [n, d], by one statement."""
     statement = _FEW.format(
         items=items_table(collection.key),
         vectors=vectors_table(collection.space.key),
@@ -121,6 +127,7 @@ async def upsert_few(
         replace=_REPLACE,
     )
     columns = list(zip(*(_record(0, item)[1:] for item in items), strict=True))
+    embeddings = _embeddings(collection, vectors)
     inserted = await connection.fetchval(statement, *columns, embeddings)
     return Written(inserted, len(items) - inserted)
 
@@ -129,10 +136,10 @@ async def write_many(
     connection: asyncpg.Connection,
     collection: Collection,
     items: Sequence[NewItem],
-    embeddings: Sequence[Any],
+    vectors: NDArray[np.float32],
     mode: WriteMode,
 ) -> Written:
-    """Write items of distinct ids within a transaction."""
+    """Write items of distinct ids, and their vectors [n, d], within a transaction."""
     await connection.execute(_STAGING)
     key = collection.space.key
     generation = current_generation(key)
@@ -141,7 +148,11 @@ async def write_many(
     await connection.copy_records_to_table(
         "staged_items", columns=_COLUMNS, records=map(_record, numbers, items)
     )
-    known = {row["id"]: row["seq"] for row in await connection.fetch(_statement(collection, mode))}
+    stored, embeddings = await asyncio.gather(
+        connection.fetch(_statement(collection, mode)),
+        asyncio.to_thread(_embeddings, collection, vectors),
+    )
+    known = {row["id"]: row["seq"] for row in stored}
     fresh, replaced, skipped = [], [], []
     for place, item in enumerate(items):
         if known.get(item.id) is not None:
@@ -172,6 +183,14 @@ async def write_many(
             [embeddings[n] for n in part],
         )
     return Written(len(fresh), len(replaced), tuple(skipped))
+
+
+def _embeddings(
+    collection: Collection, vectors: NDArray[np.float32]
+) -> list[HalfVector] | list[Vector]:
+    if collection.space.spec.precision is VectorPrecision.FLOAT16:
+        return [HalfVector(row) for row in vectors.astype(np.float16)]
+    return [Vector(row) for row in vectors]  # a bare array would be taken for a nested one
 
 
 def _parts(places: Sequence[int]) -> Iterator[Sequence[int]]:
