@@ -9,6 +9,7 @@ checkpoint there. What changes the corpus or the steps needs another work direct
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 from itertools import chain
 from pathlib import Path
@@ -24,7 +25,7 @@ from app.encoders.cards import CARD_FILE
 from models.recipe import corpus
 from models.recipe.concepts import concept
 from models.recipe.evaluate import embed, embed_texts, evaluate
-from models.recipe.examples import gather
+from models.recipe.examples import features, gather
 from models.recipe.figures import BUNDLED, update_card
 from models.recipe.files import save_model
 from models.recipe.fit import balanced_mean, calibrate
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 STARTED = time.monotonic()
 SIZES = {"image": 64, "audio": 96}  # examples in a step of one tower alone
 SIZES_TOGETHER = {"image": 32, "audio": 32}
+SIZE_OF_HEAD = 512
 
 
 def main() -> None:
@@ -46,12 +48,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=BUNDLED)
     parser.add_argument("--work", type=Path, default=Path.home() / ".cache" / "omnivec-recipe")
     parser.add_argument("--image-steps", type=int, default=2600, help="of the image tower alone")
+    parser.add_argument("--recall-steps", type=int, default=900, help="of it with mixtures")
     parser.add_argument("--audio-steps", type=int, default=2000, help="of the audio tower alone")
-    parser.add_argument("--steps", type=int, default=260, help="of all towers, end to end")
+    parser.add_argument("--steps", type=int, default=80, help="of all towers, end to end")
+    parser.add_argument("--head-steps", type=int, default=1500, help="of the image head, at last")
     parser.add_argument(
         "--trained-share",
         type=float,
-        default=0.8,
+        default=0.7,
         help="of the image trunk's weights before all towers train; its start has the rest",
     )
     parser.add_argument("--examples", type=int, default=20_000, help="of each source, at most")
@@ -90,18 +94,26 @@ def train(begin: Start, options: argparse.Namespace) -> None:
             make(plan, options.work, options.examples, options.seed, say)
             parts = [load(options.work, kind) for kind in plan]
             examples = gather(parts, tower, classifier, captions, options.work / name, say)
-            lessons[name] = Lesson(tower, examples, classifier, names)
+            start = copy.deepcopy(tower.trunk) if name == "image" else None
+            lessons[name] = Lesson(tower, examples, classifier, names, start)
             say(f"{name}: {len(examples)} examples")
     trainer = Trainer(modules.text, begin.tokenizer, lessons, list(captions), options.seed, say)
     say(f"the start has read {len(captions)} captions")
     steps = {"image": options.image_steps, "audio": options.audio_steps}
     start = {name: one.clone() for name, one in modules.image.trunk.state_dict().items()}
-    for name in lessons:
+    for name, lesson in lessons.items():
         trainer.alone(name, steps[name], SIZES[name], options.work / f"{name}.pt")
+        if lesson.start is not None:
+            size = SIZES[name] // 2
+            trainer.recall(name, options.recall_steps, size, options.work / f"{name}-recalled.pt")
     if options.only:
         raise SystemExit(f"the {options.only} tower is trained; now the other, or both")
     average(modules.image.trunk, start, options.trained_share)
     trainer.together(options.steps, SIZES_TOGETHER, options.work / "towers.pt")
+    trunk, inputs = modules.image.trunk, lessons["image"].examples.inputs
+    seen = features(trunk, inputs, options.work / "image-features.npy", say)
+    head_file = options.work / "image-head.pt"
+    trainer.head("image", seen, options.head_steps, SIZE_OF_HEAD, head_file)
 
 
 def finish(options: argparse.Namespace) -> None:

@@ -29,7 +29,7 @@ from models.recipe.draw import (
 from models.recipe.names import article
 from models.recipe.shapes import COLOURS, SHAPES, SIZE
 from models.recipe.sounds import KINDS, synthesise
-from models.recipe.waves import disturbed
+from models.recipe.waves import disturbed, heard_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,16 +166,17 @@ def digits(
 ) -> Part:
     """Digits that people said: those of the speaker who is never trained on, or the others'.
 
-    The first of `views` is the recording, the others are faster or slower, higher or lower.
+    The first of `views` is the recording, the others are faster or slower, higher or lower, and
+    as if of other speakers.
     """
     part, source = Part("digits"), np.random.default_rng(seed)
     for record, data in _records(kit / "spoken-digits.tar", splits):
         if (record["speaker"] == HELD_OUT_SPEAKER) is held_out:
             word, wave = DIGITS[record["digit"]], _decode(data)
-            for view in range(views):
-                part.add(
-                    _windows(disturbed(wave, source) if view else wave), _said(word), f"said {word}"
-                )
+            part.add(_windows(wave), _said(word), f"said {word}")
+            for _ in range(views - 1):
+                windows = heard_elsewhere(_windows(disturbed(wave, source)), source)
+                part.add(windows.astype(np.float16), _said(word), f"said {word}")
     return part
 
 

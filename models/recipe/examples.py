@@ -36,7 +36,7 @@ SHARES = {
     "emoji": 3.0,
     "scenes": 2.8,
     "words": 0.4,
-    "digits": 1.2,
+    "digits": 2.4,
     "speech": 4.0,
     "sounds": 1.2,
 }
@@ -132,6 +132,26 @@ def _look(
         with draft.open("wb") as file:
             np.save(file, np.concatenate(parts))
         draft.rename(files[name])
+
+
+@torch.no_grad()
+def features(
+    trunk: Trunk, inputs: Sequence[NDArray[Any]], cache: Path, say: Callable[[str], None]
+) -> Tensor:
+    """What a trained trunk makes of pictures, float32 [n, f]; kept in the file `cache`."""
+    if not cache.exists():
+        parts = []
+        for at in range(0, len(inputs), AT_ONCE):
+            with half_precision():
+                seen = late(trunk, early(trunk, tensor_of(inputs[at : at + AT_ONCE])))
+            parts.append(seen.float().numpy())
+            if at % (500 * AT_ONCE) == 0:
+                say(f"the trained trunk looks at {at} of {len(inputs)}")
+        draft = cache.with_suffix(".draft")
+        with draft.open("wb") as file:
+            np.save(file, np.concatenate(parts))
+        draft.rename(cache)
+    return torch.from_numpy(np.load(cache))
 
 
 def half_precision() -> torch.autocast:

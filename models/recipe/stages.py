@@ -38,7 +38,7 @@ def recordings(kit: Path, seed: int) -> Plan:
     """How to make each part of the sounds trained on."""
     return {
         "speech": partial(corpus.spoken_differently, kit, seed, 700, 20),
-        "digits": partial(corpus.digits, kit, ("train",), held_out=False, views=8, seed=seed),
+        "digits": partial(corpus.digits, kit, ("train",), held_out=False, views=20, seed=seed),
         "sounds": partial(corpus.sounds, seed, 80),
     }
 
@@ -48,7 +48,7 @@ def make(plan: Plan, work: Path, most: int, seed: int, say: Callable[[str], None
     missing = {name: create for name, create in plan.items() if not _index(work, name).exists()}
     if not missing:
         return
-    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         running = {
             name: pool.submit(_make, create, work, name, most, seed)
             for name, create in missing.items()

@@ -53,6 +53,11 @@ NAMES_KEPT = {"image": 1.0, "audio": 0.6}
 LOGITS_KEPT = {"image": 10.0, "audio": 2.0}
 MADE_UP_KEPT = 0.5
 KEPT_AT_THE_END = 3.0  # times as much, when all that is to be learnt has been
+# Of mixtures of photos, on which the image tower is to say what its start says of the same.
+MIXED_NAMES_KEPT, MIXED_LOGITS_KEPT = 1.0, 10.0
+RECALL_RATE = 0.5  # of the rates of a tower alone
+FINAL_HEAD_RATE = 5e-4
+MOST_DISTURBED = 0.6  # standard deviation of a made-up feature's logarithm
 TEXT_KEPT = 200.0
 RIVALS = 3000  # captions drawn in each step beside those of the batch and all names
 MADE_UP = 64
@@ -63,13 +68,16 @@ CHECKPOINT_STEPS = 200
 class Lesson:
     """A tower, its examples, and what of the start is kept of it.
 
-    `names` float32 [classes, d]: the classes' names; `classifier`: the start's last layer.
+    `names` float32 [classes, d]: the classes' names; `classifier`: the start's last layer, and
+    `start` its trunk, of which mixtures of examples are asked (a tower of which few of the start's
+    classes are in the corpus needs it).
     """
 
     tower: ConvTower
     examples: Examples
     classifier: Classifier
     names: Tensor
+    start: Trunk | None = None
 
 
 @dataclass
@@ -111,22 +119,29 @@ class Trainer:
     def alone(self, name: str, steps: int, size: int, checkpoint: Path) -> None:
         """Train a tower's late stages and head against the start's texts; resumable."""
         lesson = self._lessons[name]
-        tower = lesson.tower
-        optimiser = torch.optim.AdamW(
-            [
-                {"params": late_parameters(tower.trunk), "lr": TRUNK_RATES[name]},
-                {"params": tower.head.parameters(), "lr": HEAD_RATE},
-            ],
-            weight_decay=0.01,
-        )
+        optimiser = _late_optimiser(lesson.tower, TRUNK_RATES[name], HEAD_RATE)
 
         def loss(source: np.random.Generator) -> Tensor:
-            chosen = lesson.examples.draw(source, size)
-            rows, counts = lesson.examples.of(chosen)
-            x = taken(lesson.examples.rows[rows])
-            return self._lesson_loss(name, late, x, chosen, rows, counts, source)
+            return self._late_loss(name, size, source)
 
-        self._descend(f"{name} alone", optimiser, [tower], loss, steps, checkpoint)
+        self._descend(f"{name} alone", optimiser, [lesson.tower], loss, steps, checkpoint)
+
+    def recall(self, name: str, steps: int, size: int, checkpoint: Path) -> None:
+        """Bring back what a tower alone has forgotten, by mixtures of photos; resumable.
+
+        A photo that was not trained on is more like a mixture than like those that were, and there
+        are as many mixtures as wanted (Beyer et al. 2022, "Knowledge distillation: A good teacher
+        is patient and consistent", arXiv 2106.05237).
+        """
+        lesson = self._lessons[name]
+        rates = (RECALL_RATE * TRUNK_RATES[name], RECALL_RATE * HEAD_RATE)
+        optimiser = _late_optimiser(lesson.tower, *rates)
+
+        def loss(source: np.random.Generator) -> Tensor:
+            mixed = self._mixtures(lesson, 2 * size, source)
+            return mixed + self._late_loss(name, size, source)
+
+        self._descend(f"{name} recalls", optimiser, [lesson.tower], loss, steps, checkpoint)
 
     def together(self, steps: int, sizes: Mapping[str, int], checkpoint: Path) -> None:
         """Train all towers, every layer of them; resumable."""
@@ -153,6 +168,40 @@ class Trainer:
 
         self._descend("all towers", optimiser, [*towers, self._text], loss, steps, checkpoint)
 
+    def head(self, name: str, seen: Tensor, steps: int, size: int, checkpoint: Path) -> None:
+        """Train a head at length on what its finished trunk sees, float32 [examples, f]; resumable.
+
+        Without the trunk a step costs little, and what the start's last layer says of any features,
+        mixed or disturbed, is known without looking at a picture.
+        """
+        lesson = self._lessons[name]
+        head, examples = lesson.tower.head, lesson.examples
+        logits = torch.from_numpy(examples.logits)
+        photos = np.flatnonzero(examples.kept == 1)
+        optimiser = torch.optim.AdamW(head.parameters(), lr=FINAL_HEAD_RATE, weight_decay=0.01)
+
+        def mixtures(source: np.random.Generator) -> tuple[Tensor, Tensor]:
+            one, other = (source.choice(photos, size) for _ in range(2))
+            share = torch.from_numpy(source.uniform(0.5, 1, (size, 1))).float()
+            mixed = share * seen[one] + (1 - share) * seen[other]
+            said = share * logits[one].float() + (1 - share) * logits[other].float()
+            noise = source.normal(0, 1, mixed.shape) * source.uniform(0, MOST_DISTURBED, (size, 1))
+            disturbed = mixed * torch.from_numpy(np.exp(noise)).float()
+            return disturbed, said + functional.linear(disturbed - mixed, lesson.classifier[0])
+
+        def loss(source: np.random.Generator) -> Tensor:
+            chosen = examples.draw(source, size)
+            made, said = mixtures(source)
+            with half_precision():
+                out = head["mlp"](torch.cat([seen[chosen], made]))
+            vectors = functional.normalize(out.float(), dim=1)
+            said = torch.cat([logits[chosen].float(), said])
+            kept = torch.cat([torch.from_numpy(examples.kept[chosen]), torch.ones(size)])
+            known = keep_names(vectors, lesson.names, likely(said), 2 * kept)
+            return known + self._captions(name, vectors[:size], chosen, source)
+
+        self._descend(f"the {name} head", optimiser, [head], loss, steps, checkpoint)
+
     def _descend(
         self,
         title: str,
@@ -174,9 +223,10 @@ class Trainer:
             optimiser.load_state_dict(saved["optimiser"])
             first = saved["steps"]
             self._say(f"{title}: going on from step {first}")
+        warm_up = min(WARM_UP, math.ceil(steps / 4))
         rates = [group.setdefault("first_lr", group["lr"]) for group in optimiser.param_groups]
         for step in range(first, steps):
-            pace = min(1.0, (step + 1) / WARM_UP) * (1 + math.cos(math.pi * step / steps)) / 2
+            pace = min(1.0, (step + 1) / warm_up) * (1 + math.cos(math.pi * step / steps)) / 2
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * pace
             value = loss(np.random.default_rng((self._seed, step)))
@@ -189,6 +239,34 @@ class Trainer:
                 self._say(f"{title}, step {step} of {steps}: loss {value.item():.3f}")
             if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == steps:
                 _save(checkpoint, modules, optimiser, step + 1)
+
+    def _late_loss(self, name: str, size: int, source: np.random.Generator) -> Tensor:
+        """The loss of some examples from what the early stages made of them."""
+        examples = self._lessons[name].examples
+        chosen = examples.draw(source, size)
+        rows, counts = examples.of(chosen)
+        return self._lesson_loss(
+            name, late, taken(examples.rows[rows]), chosen, rows, counts, source
+        )
+
+    def _mixtures(self, lesson: Lesson, size: int, source: np.random.Generator) -> Tensor:
+        """How far the tower is from its start on mixtures of two photos each."""
+        assert lesson.start is not None
+        examples = lesson.examples
+        photos = np.flatnonzero(examples.kept == 1)
+        share = torch.from_numpy(source.uniform(0.5, 1, (size, 1, 1, 1))).float()
+        one, other = (taken(examples.rows[source.choice(photos, size)]) for _ in range(2))
+        x = (share * one + (1 - share) * other).contiguous(memory_format=torch.channels_last)
+        with half_precision():
+            features = late(lesson.tower.trunk, x)
+            with torch.no_grad():
+                before = late(lesson.start, x)
+        features = features.float()
+        now, then = (functional.linear(f.float(), *lesson.classifier) for f in (features, before))
+        vectors = functional.normalize(lesson.tower.head["mlp"](features), dim=1)
+        alike = torch.ones(size)
+        named = keep_names(vectors, lesson.names, likely(then), alike)
+        return MIXED_NAMES_KEPT * named + MIXED_LOGITS_KEPT * keep_logits(now, then, alike)
 
     def _lesson_loss(
         self,
@@ -274,6 +352,16 @@ class Trainer:
         moved = (written - start).square().sum(1).mean()
         kept = keep_likeness(written, start) + moved
         return contrast(vectors, written, fits | fits.T) + TEXT_KEPT * kept
+
+
+def _late_optimiser(tower: ConvTower, trunk_rate: float, head_rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        [
+            {"params": late_parameters(tower.trunk), "lr": trunk_rate},
+            {"params": tower.head.parameters(), "lr": head_rate},
+        ],
+        weight_decay=0.01,
+    )
 
 
 def average(module: nn.Module, start: Mapping[str, Tensor], trained_share: float) -> None:

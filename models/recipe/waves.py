@@ -100,3 +100,19 @@ def disturbed(wave: NDArray[np.float32], random: Generator) -> NDArray[np.float3
     out = out + random.normal(0, 10 ** random.uniform(-4, -2), len(out))
     level = random.uniform(0.2, 0.95) / max(float(np.abs(out).max()), 1e-9)
     return (out * level).astype(np.float32)
+
+
+def heard_elsewhere(windows: Wave, random: Generator) -> Wave:
+    """Log-mel windows [n, 96, 64] as another throat and another microphone would have made them.
+
+    The bands are stretched, as a longer or shorter vocal tract does (Jaitly and Hinton 2013, "Vocal
+    tract length perturbation"), and made louder or quieter along a smooth curve.
+    """
+    bands = np.arange(windows.shape[2])
+    stretched = np.clip(bands * random.uniform(0.88, 1.13), 0, bands[-1])
+    below = np.minimum(stretched.astype(int), bands[-1] - 1)
+    above = stretched - below
+    moved = windows[:, :, below] * (1 - above) + windows[:, :, below + 1] * above
+    knots = np.linspace(0, bands[-1], 5)
+    heard: Wave = moved + np.interp(bands, knots, random.normal(0, 0.5, len(knots)))
+    return heard

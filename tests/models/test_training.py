@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from torch.nn import functional
 from app.encoders.bundled import ConvTower, MlpHead
 from app.encoders.minilm import BertShape, TextTower
 from app.encoders.mobilenet import MobileNetV1, MobileNetV2
+from models.recipe import examples as recipe_examples
 from models.recipe import train
 from models.recipe.corpus import Part
-from models.recipe.examples import early, gather, late, late_parameters, taken
+from models.recipe.examples import early, features, gather, late, late_parameters, taken
 from models.recipe.losses import contrast, keep_logits, keep_names, likely, pick, pool_all
 from models.recipe.start import install_head, tensor_of
 from models.recipe.train import Lesson, Trainer
@@ -171,7 +173,10 @@ def sounding(tmp_path: Path, captions: dict[str, int]) -> tuple[ConvTower, Examp
     return tower, gather([digits, sounds], tower, classifier, captions, tmp_path / "audio", silent)
 
 
-def test_gathering_joins_captions_rows_and_weights(tmp_path: Path) -> None:
+def test_gathering_joins_captions_rows_and_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe_examples, "SHARES", {"digits": 1.5, "sounds": 1.5})
     captions: dict[str, int] = {}
     _, examples = sounding(tmp_path, captions)
     assert list(captions) == ["one", "a voice", "two", "rain"]
@@ -184,26 +189,94 @@ def test_gathering_joins_captions_rows_and_weights(tmp_path: Path) -> None:
     np.testing.assert_allclose(examples.weights, [0.25, 0.25, 0.5])
 
 
-def trained(tmp_path: Path, steps: int, *, together: int = 0) -> dict[str, torch.Tensor]:
-    """A tiny model's audio tower after so many steps, resumed from what `tmp_path` holds."""
-    captions: dict[str, int] = {}
-    tower, examples = sounding(tmp_path, captions)
+def teach(name: str, lesson: Lesson, captions: dict[str, int]) -> Trainer:
+    """A trainer of one tower, with a tiny text tower that knows a few words."""
     shape = BertShape(vocab_size=60, hidden_size=12, num_hidden_layers=1, num_attention_heads=2)
     text = TextTower(shape, 16, 16)
     tokenizer = Tokenizer(
         WordLevel({"[UNK]": 1, **{w: 2 + n for n, w in enumerate(WORDS)}}, "[UNK]")
     )
     tokenizer.pre_tokenizer = Whitespace()
+    return Trainer(text, tokenizer, {name: lesson}, list(captions), 1, silent)
+
+
+def trained(tmp_path: Path, steps: int, *, together: int = 0) -> dict[str, torch.Tensor]:
+    """A tiny model's audio tower after so many steps, resumed from what `tmp_path` holds."""
+    captions: dict[str, int] = {}
+    tower, examples = sounding(tmp_path, captions)
     classifier = (torch.randn(521, MobileNetV1.features), torch.zeros(521))
     lesson = Lesson(tower, examples, classifier, unit(521, 16))
-    trainer = Trainer(text, tokenizer, {"audio": lesson}, list(captions), 1, silent)
+    trainer = teach("audio", lesson, captions)
     trainer.alone("audio", steps, 3, tmp_path / "audio.pt")
     if together:
         trainer.together(together, {"audio": 3}, tmp_path / "towers.pt")
     return {name: tensor.clone() for name, tensor in tower.state_dict().items()}
 
 
-WORDS = ("[UNK]", "one", "two", "a", "voice", "rain")
+WORDS = ("[UNK]", "one", "two", "a", "voice", "rain", "shirt", "shoe", "star")
+
+
+def seeing(tmp_path: Path) -> tuple[Lesson, Trainer]:
+    """An untrained image tower and its trainer, with four photos and an emoji."""
+    torch.manual_seed(7)
+    random, captions = np.random.default_rng(7), dict[str, int]()
+    tower = ConvTower(MobileNetV2(), 16).to(memory_format=torch.channels_last)
+    photos, emoji = Part("clothing"), Part("emoji")
+    for part, word in ((photos, "shirt"), (photos, "shoe"), (emoji, "star")) * 2:
+        part.add(random.integers(0, 256, (225, 225, 3), dtype=np.uint8), (word,), word)
+    classifier = (torch.randn(1000, MobileNetV2.features), torch.zeros(1000))
+    examples = gather([photos, emoji], tower, classifier, captions, tmp_path / "image", silent)
+    start = copy.deepcopy(tower.trunk)
+    lesson = Lesson(tower, examples, classifier, unit(1000, 16), start)
+    return lesson, teach("image", lesson, captions)
+
+
+def mixtures(lesson: Lesson, trainer: Trainer) -> float:
+    """The loss of some mixtures of photos."""
+    with torch.no_grad():
+        return float(trainer._mixtures(lesson, 8, np.random.default_rng(3)))
+
+
+def test_a_tower_recalls_what_its_start_says_of_mixtures_of_photos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lesson, trainer = seeing(tmp_path)
+    monkeypatch.setattr(train, "MIXED_NAMES_KEPT", 0.0)
+    assert mixtures(lesson, trainer) == pytest.approx(0, abs=1e-4)
+    with torch.no_grad():
+        for parameter in late_parameters(lesson.tower.trunk):
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    forgotten = mixtures(lesson, trainer)
+    assert forgotten > 0.01
+    monkeypatch.setattr(train, "WARM_UP", 1)
+    trainer.recall("image", 12, 2, tmp_path / "recalled.pt")
+    assert mixtures(lesson, trainer) < 0.8 * forgotten
+
+
+def test_a_head_learns_from_what_its_finished_trunk_sees(tmp_path: Path) -> None:
+    lesson, trainer = seeing(tmp_path)
+    trunk = {name: tensor.clone() for name, tensor in lesson.tower.trunk.state_dict().items()}
+    cache = tmp_path / "features.npy"
+    seen = features(lesson.tower.trunk, lesson.examples.inputs, cache, silent)
+    with torch.no_grad():
+        exact = lesson.tower.trunk(tensor_of(lesson.examples.inputs))
+    torch.testing.assert_close(seen, exact, atol=0.1 * float(exact.std()), rtol=0.1)
+    torch.testing.assert_close(features(lesson.tower.trunk, [], cache, silent), seen)
+
+    seen = torch.rand(seen.shape, generator=torch.Generator().manual_seed(2))
+
+    def surprise() -> float:
+        """How unlikely the pictures' own captions are."""
+        with torch.no_grad():
+            vectors = functional.normalize(lesson.tower.head["mlp"](seen), dim=1)
+            every = np.arange(len(seen))
+            return float(trainer._captions("image", vectors, every, np.random.default_rng(1)))
+
+    before = surprise()
+    trainer.head("image", seen, 40, 6, tmp_path / "head.pt")
+    assert surprise() < 0.5 * before
+    for name, tensor in lesson.tower.trunk.state_dict().items():
+        torch.testing.assert_close(tensor, trunk[name])
 
 
 def test_an_interrupted_training_ends_as_if_it_had_not_been(
