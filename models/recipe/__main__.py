@@ -94,8 +94,8 @@ def train(begin: Start, options: argparse.Namespace) -> None:
             make(plan, options.work, options.examples, options.seed, say)
             parts = [load(options.work, kind) for kind in plan]
             examples = gather(parts, tower, classifier, captions, options.work / name, say)
-            start = copy.deepcopy(tower.trunk) if name == "image" else None
-            lessons[name] = Lesson(tower, examples, classifier, names, start)
+            before = copy.deepcopy(tower.trunk) if name == "image" else None
+            lessons[name] = Lesson(tower, examples, classifier, names, before)
             say(f"{name}: {len(examples)} examples")
     trainer = Trainer(modules.text, begin.tokenizer, lessons, list(captions), options.seed, say)
     say(f"the start has read {len(captions)} captions")

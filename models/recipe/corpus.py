@@ -175,8 +175,9 @@ def digits(
             word, wave = DIGITS[record["digit"]], _decode(data)
             part.add(_windows(wave), _said(word), f"said {word}")
             for _ in range(views - 1):
-                windows = heard_elsewhere(_windows(disturbed(wave, source)), source)
-                part.add(windows.astype(np.float16), _said(word), f"said {word}")
+                windows = _windows(disturbed(wave, source)).astype(np.float64)
+                heard = heard_elsewhere(windows, source).astype(np.float16)
+                part.add(heard, _said(word), f"said {word}")
     return part
 
 
