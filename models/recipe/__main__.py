@@ -85,6 +85,7 @@ def train(begin: Start, options: argparse.Namespace) -> None:
     """Train the start's towers in place."""
     captions: dict[str, int] = {}
     modules, lessons = begin.modules, {}
+    before = copy.deepcopy(modules.image.trunk)
     for name, tower, names, classifier, kinds in (
         ("image", modules.image, begin.image_names, begin.image_classifier, pictures),
         ("audio", modules.audio, begin.audio_names, begin.audio_classifier, recordings),
@@ -94,13 +95,12 @@ def train(begin: Start, options: argparse.Namespace) -> None:
             make(plan, options.work, options.examples, options.seed, say)
             parts = [load(options.work, kind) for kind in plan]
             examples = gather(parts, tower, classifier, captions, options.work / name, say)
-            before = copy.deepcopy(tower.trunk) if name == "image" else None
-            lessons[name] = Lesson(tower, examples, classifier, names, before)
+            start = before if name == "image" else None
+            lessons[name] = Lesson(tower, examples, classifier, names, start)
             say(f"{name}: {len(examples)} examples")
     trainer = Trainer(modules.text, begin.tokenizer, lessons, list(captions), options.seed, say)
     say(f"the start has read {len(captions)} captions")
     steps = {"image": options.image_steps, "audio": options.audio_steps}
-    start = {name: one.clone() for name, one in modules.image.trunk.state_dict().items()}
     for name, lesson in lessons.items():
         trainer.alone(name, steps[name], SIZES[name], options.work / f"{name}.pt")
         if lesson.start is not None:
@@ -108,7 +108,7 @@ def train(begin: Start, options: argparse.Namespace) -> None:
             trainer.recall(name, options.recall_steps, size, options.work / f"{name}-recalled.pt")
     if options.only:
         raise SystemExit(f"the {options.only} tower is trained; now the other, or both")
-    average(modules.image.trunk, start, options.trained_share)
+    average(modules.image.trunk, before.state_dict(), options.trained_share)
     trainer.together(options.steps, SIZES_TOGETHER, options.work / "towers.pt")
     trunk, inputs = modules.image.trunk, lessons["image"].examples.inputs
     seen = features(trunk, inputs, options.work / "image-features.npy", say)
