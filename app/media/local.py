@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import hmac
 import os
 import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Final, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from app.errors import NotFound, Unavailable
@@ -27,7 +28,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _KEY_BYTES: Final = 32
-_DRAFT_SECONDS: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class LocalStore:
         self._ttl = link_ttl
         try:
             self._drafts.mkdir(parents=True, exist_ok=True)
-            _clear(self._drafts, before=time.time() - _DRAFT_SECONDS)
+            _clear(self._drafts)
             self._secret = signing_key(data_dir / "signing.key")
         except OSError as error:
             raise Unavailable("store", f"the data directory cannot be used: {error}") from error
@@ -145,7 +145,8 @@ def signing_key(path: Path) -> bytes:
     with suppress(FileNotFoundError):
         return _whole(path)
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    _write_new(fresh, secrets.token_bytes(_KEY_BYTES))
+    with _create(fresh) as file:
+        _fill(file, secrets.token_bytes(_KEY_BYTES))
     try:
         with suppress(FileExistsError):
             os.link(fresh, path)
@@ -174,22 +175,36 @@ def _write(drafts: Path, path: Path, data: bytes) -> None:
     if not path.parent.exists():
         path.parent.mkdir(exist_ok=True)
         _sync(path.parent.parent)
-    draft = drafts / secrets.token_hex(16)
-    try:
-        _write_new(draft, data)
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    draft, file = _new_draft(drafts)
+    with file:
+        try:
+            _fill(file, data)
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
     _sync(path.parent)
 
 
-def _write_new(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
+def _new_draft(drafts: Path) -> tuple[Path, BinaryIO]:
+    """Create a file that is locked until it is closed, so that no other process clears it."""
+    while True:
+        path = drafts / secrets.token_hex(16)
+        file = _create(path)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return path, file
+        file.close()  # another process that starts cleared it before it was locked
+
+
+def _create(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
+def _fill(file: BinaryIO, data: bytes) -> None:
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _sync(directory: Path) -> None:
@@ -205,9 +220,9 @@ def _unlink(paths: Sequence[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _clear(drafts: Path, before: float) -> None:
-    """Remove what a process that died left half-written; others may be writing now."""
+def _clear(drafts: Path) -> None:
+    """Remove what a process that died left half-written; those of the living are locked."""
     for draft in drafts.iterdir():
-        with suppress(FileNotFoundError):
-            if draft.stat().st_mtime < before:
-                draft.unlink()
+        with suppress(FileNotFoundError, BlockingIOError), draft.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.unlink()

@@ -143,4 +143,4 @@ def test_what_was_acknowledged_survives_and_the_rest_is_whole_or_absent(service:
         if len(files) == len(media):
             return
         time.sleep(0.2)
-    raise AssertionError(f"{len(files)} files for {len(media)} items with media")
+    raise AssertionError(f"{len(files)} files for {len(media)} items with media: {sorted(files)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import httpx
@@ -77,7 +78,8 @@ def kill_postgres(service: Service) -> None:
     pid = int((service.directory / "data/postgres/postmaster.pid").read_text().split("\n", 1)[0])
     postmaster = psutil.Process(pid)
     for process in (postmaster, *postmaster.children(recursive=True)):
-        process.kill()
+        with suppress(psutil.NoSuchProcess):  # some end as soon as the postmaster has
+            process.kill()
 
 
 def check(index: Index, versions: dict[str, int], pending: dict[str, int]) -> dict[str, int]:

@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import stat
+import threading
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -163,14 +164,27 @@ async def test_a_file_is_whole_or_not_there(
     assert stat.S_IMODE(stored.stat().st_mode) == 0o600
 
 
-async def test_what_a_crash_left_behind_is_cleared_at_the_next_start(tmp_path: Path) -> None:
-    LocalStore(tmp_path, 3600)
-    drafts = tmp_path / "media" / ".drafts"
-    (drafts / "old").write_bytes(b"half")
-    (drafts / "new").write_bytes(b"being written by another process")
-    os.utime(drafts / "old", (1, 1))
-    LocalStore(tmp_path, 3600)
-    assert [path.name for path in drafts.iterdir()] == ["new"]
+async def test_what_a_crash_left_behind_is_cleared_at_the_next_start(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = tmp_path / "media" / ".drafts" / "half"
+    half.write_bytes(b"of a process that was killed")
+    written, go_on = threading.Event(), threading.Event()
+
+    def sync_slowly(descriptor: int) -> None:
+        written.set()
+        assert go_on.wait(10)
+
+    name = key()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", sync_slowly)
+        writing = asyncio.create_task(store.put(name, b"picture", "image/png"))
+        assert await asyncio.to_thread(written.wait, 10)
+        LocalStore(tmp_path, 3600)
+        go_on.set()
+        await writing
+    assert not half.exists()
+    assert await store.get(name) == b"picture"
 
 
 async def test_many_at_once(store: LocalStore) -> None:
