@@ -21,6 +21,7 @@ from app.encoders.bundled import (
     assign,
     encode_windows,
     load_audio_tower,
+    quicken,
     read_tensors,
 )
 from app.encoders.checkpoints import PROJECTOR_FILE
@@ -86,6 +87,8 @@ class AlignedTowers:
     def __init__(self, base: Towers, ears: Ears, device: torch.device) -> None:
         self._base = base
         # In single precision: next to a checkpoint's towers this one costs nothing.
+        if device.type == "cpu":
+            quicken(ears.tower)
         self._ears = ears.to(device).to(memory_format=torch.channels_last).eval()
         self.dimensions = base.dimensions
         self._runner = TowerRunner(device, self.dimensions)

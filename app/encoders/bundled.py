@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from app.encoders.audio import log_mel_windows
+from app.encoders.fused_convolutions import fuse_convolutions
 from app.encoders.half_weights import halve_weights
 from app.encoders.minilm import BertShape, TextTower, pad_tokens
 from app.encoders.mobilenet import MobileNetV1, MobileNetV2, fold_norms
@@ -48,7 +49,7 @@ _DTYPES: Final = {
     "float16": torch.float16,
 }
 # What a tower takes in one piece: on the CPU about what a core's cache holds.
-_IMAGES_AT_ONCE = {"cpu": 2, "cuda": 16}
+_IMAGES_AT_ONCE = {"cpu": 4, "cuda": 16}
 _TEXTS_AT_ONCE = {"cpu": 16, "cuda": 32}
 _WINDOWS_AT_ONCE = {"cpu": 16, "cuda": 64}
 # A single text of more tokens is worth several threads that wait for each other.
@@ -141,7 +142,8 @@ class BundledTowers:
             batch = part.permute(0, 3, 1, 2).to(self._dtype).div_(127.5).sub_(1.0)
             return self._image(batch)  # type: ignore[no-any-return]
 
-        return self._runner.run(encode, len(pixels), _IMAGES_AT_ONCE)
+        is_one = len(pixels) == 1
+        return self._runner.run(encode, len(pixels), _IMAGES_AT_ONCE, one_thread=is_one)
 
     def audio_windows(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         return log_mel_windows(samples)
@@ -160,7 +162,7 @@ def encode_windows(
         batch = part.to(runner.device, dtype).unsqueeze(1)
         return tower(batch.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
-    return runner.run(encode, len(windows), _WINDOWS_AT_ONCE)
+    return runner.run(encode, len(windows), _WINDOWS_AT_ONCE, one_thread=len(windows) == 1)
 
 
 def load_bundled(directory: Path, *, device: str = "cpu", dtype: str = "float32") -> BundledTowers:
@@ -173,7 +175,15 @@ def load_bundled(directory: Path, *, device: str = "cpu", dtype: str = "float32"
     tokenizer = load_tokenizer(directory, modules.text.context_length)
     if device == "cpu" and dtype == "float32":
         halve_weights(modules.text)
+        quicken(modules.image)
+        quicken(modules.audio)
     return BundledTowers(modules, tokenizer, torch.device(device), _DTYPES[dtype])
+
+
+def quicken(tower: ConvTower) -> None:
+    """Prepare a tower for the CPU, in single precision and for inference alone."""
+    fuse_convolutions(tower.to(memory_format=torch.channels_last))
+    halve_weights(tower)
 
 
 def load_modules(directory: Path) -> TowerModules:

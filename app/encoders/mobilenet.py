@@ -7,7 +7,7 @@ normalisation layers on the way. Sandler et al. 2018 (V2), Howard et al. 2017 (V
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +32,42 @@ _V1_STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
 _STEM_CHANNELS = 32
 
 
-def _depthwise(channels: int, stride: int, padding: int) -> nn.Conv2d:
-    return nn.Conv2d(channels, channels, 3, stride, padding, groups=channels)
+Activation = Literal["none", "relu", "relu6"]
+
+
+class Convolution(nn.Conv2d):
+    """A convolution and its activation or, in place of that, what is added: a step of a trunk."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        size: int,
+        stride: int = 1,
+        *,
+        padding: int = 0,
+        groups: int = 1,
+        activation: Activation = "none",
+    ) -> None:
+        super().__init__(inputs, outputs, size, stride, padding, groups=groups)
+        self.activation = activation
+
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        y = super().forward(x)
+        if shortcut is not None:
+            return y + shortcut
+        match self.activation:
+            case "relu":
+                return functional.relu(y, inplace=True)
+            case "relu6":
+                return functional.relu6(y, inplace=True)
+        return y
+
+
+def _depthwise(channels: int, stride: int, padding: int, activation: Activation) -> Convolution:
+    return Convolution(
+        channels, channels, 3, stride, padding=padding, groups=channels, activation=activation
+    )
 
 
 class _Separable(nn.Module):
@@ -41,19 +75,25 @@ class _Separable(nn.Module):
 
     norms = (("conv_dw", "bn1"), ("conv_pw", "bn2"))
 
-    def __init__(self, inputs: int, outputs: int, stride: int, *, same: bool, last: bool) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        activation: Activation,
+        *,
+        same: bool,
+        last: bool,
+    ) -> None:
         super().__init__()
-        self.conv_dw = _depthwise(inputs, stride, 0 if same and stride == 2 else 1)
-        self.conv_pw = nn.Conv2d(inputs, outputs, 1)
         self.pad_end = same and stride == 2
-        self.activation = functional.relu if same else functional.relu6
-        self.activate_last = last
+        self.conv_dw = _depthwise(inputs, stride, 0 if self.pad_end else 1, activation)
+        self.conv_pw = Convolution(inputs, outputs, 1, activation=activation if last else "none")
 
     def forward(self, x: Tensor) -> Tensor:
         if self.pad_end:
             x = functional.pad(x, (0, 1, 0, 1))
-        x = cast("Tensor", self.conv_pw(self.activation(self.conv_dw(x), inplace=True)))
-        return self.activation(x, inplace=True) if self.activate_last else x
+        return cast("Tensor", self.conv_pw(self.conv_dw(x)))
 
 
 class _InvertedResidual(nn.Module):
@@ -62,16 +102,14 @@ class _InvertedResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
         super().__init__()
         wide = inputs * expansion
-        self.conv_pw = nn.Conv2d(inputs, wide, 1)
-        self.conv_dw = _depthwise(wide, stride, 1)
-        self.conv_pwl = nn.Conv2d(wide, outputs, 1)
+        self.conv_pw = Convolution(inputs, wide, 1, activation="relu6")
+        self.conv_dw = _depthwise(wide, stride, 1, "relu6")
+        self.conv_pwl = Convolution(wide, outputs, 1)
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y = functional.relu6(self.conv_pw(x), inplace=True)
-        y = functional.relu6(self.conv_dw(y), inplace=True)
-        y = self.conv_pwl(y)
-        return x + y if self.residual else cast("Tensor", y)
+        shortcut = x if self.residual else None
+        return cast("Tensor", self.conv_pwl(self.conv_dw(self.conv_pw(x)), shortcut))
 
 
 class MobileNetV2(nn.Module):
@@ -82,7 +120,7 @@ class MobileNetV2(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv_stem = nn.Conv2d(3, _STEM_CHANNELS, 3, 2, 1)
+        self.conv_stem = Convolution(3, _STEM_CHANNELS, 3, 2, padding=1, activation="relu6")
         inputs = _STEM_CHANNELS
         stages: list[nn.Module] = []
         for expansion, channels, count, stride in _V2_STAGES:
@@ -90,18 +128,17 @@ class MobileNetV2(nn.Module):
             for index in range(count):
                 step = stride if index == 0 else 1
                 blocks.append(
-                    _Separable(inputs, channels, step, same=False, last=False)
+                    _Separable(inputs, channels, step, "relu6", same=False, last=False)
                     if expansion == 1
                     else _InvertedResidual(inputs, channels, step, expansion)
                 )
                 inputs = channels
             stages.append(nn.Sequential(*blocks))
         self.blocks = nn.Sequential(*stages)
-        self.conv_head = nn.Conv2d(inputs, self.features, 1)
+        self.conv_head = Convolution(inputs, self.features, 1, activation="relu6")
 
     def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu6(self.conv_stem(x), inplace=True)
-        x = functional.relu6(self.conv_head(self.blocks(x)), inplace=True)
+        x = self.conv_head(self.blocks(self.conv_stem(x)))
         return x.mean((2, 3))
 
 
@@ -117,21 +154,20 @@ class MobileNetV1(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv_stem = nn.Conv2d(1, _STEM_CHANNELS, 3, 2)
+        self.conv_stem = Convolution(1, _STEM_CHANNELS, 3, 2, activation="relu")
         inputs = _STEM_CHANNELS
         stages: list[nn.Module] = []
         for channels, count, stride in _V1_STAGES:
             blocks: list[nn.Module] = []
             for index in range(count):
                 step = stride if index == 0 else 1
-                blocks.append(_Separable(inputs, channels, step, same=True, last=True))
+                blocks.append(_Separable(inputs, channels, step, "relu", same=True, last=True))
                 inputs = channels
             stages.append(nn.Sequential(*blocks))
         self.blocks = nn.Sequential(*stages)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu(self.conv_stem(functional.pad(x, (0, 1, 0, 1))), inplace=True)
-        x = self.blocks(x)
+        x = self.blocks(self.conv_stem(functional.pad(x, (0, 1, 0, 1))))
         return x.mean((2, 3))
 
 

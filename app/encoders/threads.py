@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from threading import Barrier
 from typing import TYPE_CHECKING, TypeVar
 
@@ -85,10 +86,11 @@ class TowerRunner:
         return out
 
     def _pieces(self, count: int, at_once: int) -> list[slice]:
-        """Cut a batch so that every thread gets something to do."""
+        """Cut a batch so that every thread gets as much to do as the others."""
         threads = self._threads.count if self._threads else 1
-        size = max(1, min(at_once, math.ceil(count / threads)))
-        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+        number = min(count, threads * math.ceil(count / (at_once * threads)))
+        ends = [count * part // number for part in range(number + 1)] if number else []
+        return [slice(*both) for both in pairwise(ends)]
 
 
 def _use_threads(count: int, all_set: Barrier) -> None:

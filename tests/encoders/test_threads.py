@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from app.encoders.threads import MOST_THREADS, TowerThreads
+from app.encoders.threads import MOST_THREADS, TowerRunner, TowerThreads
 from app.settings import ROOT
 
 if TYPE_CHECKING:
@@ -59,6 +59,25 @@ def test_what_a_piece_raises_comes_out() -> None:
 
     with pytest.raises(ValueError, match="7"):
         TowerThreads().map(fail, [7])
+
+
+@pytest.mark.usefixtures("torch_threads")
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [(0, []), (1, [1]), (2, [1, 1]), (5, [2, 3]), (8, [4, 4]), (9, [2, 2, 2, 3]), (16, [4] * 4)],
+)
+def test_every_thread_gets_as_much_to_do_as_the_others(count: int, sizes: list[int]) -> None:
+    torch.set_num_threads(2)
+    runner, seen = TowerRunner(torch.device("cpu"), 3), []
+
+    def encode(piece: slice) -> torch.Tensor:
+        seen.append((piece.start, piece.stop))
+        return torch.arange(piece.start, piece.stop)[:, None] + torch.tensor([1.0, 0.0, 0.0])
+
+    vectors = runner.run(encode, count, {"cpu": 4})
+    assert vectors.shape == (count, 3)
+    assert sorted(stop - start for start, stop in seen) == sizes
+    assert [n for start, stop in sorted(seen) for n in range(start, stop)] == list(range(count))
 
 
 @pytest.mark.parametrize(("said", "holds"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
