@@ -28,18 +28,20 @@ from models.recipe.evaluate import embed, embed_texts, evaluate
 from models.recipe.examples import features, gather
 from models.recipe.figures import BUNDLED, update_card
 from models.recipe.files import save_model
-from models.recipe.fit import balanced_mean, calibrate
+from models.recipe.fit import calibrate, gap_means
 from models.recipe.stages import load, make, pictures, recordings
 from models.recipe.start import Start
-from models.recipe.train import Lesson, Trainer, average
+from models.recipe.train import Lesson, Shown, Trainer, average, vectors_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from models.recipe.corpus import Part
 
 STARTED = time.monotonic()
 SIZES = {"image": 64, "audio": 96}  # examples in a step of one tower alone
 SIZES_TOGETHER = {"image": 32, "audio": 32}
-SIZE_OF_HEAD = 512
+SIZES_OF_HEADS = {"image": 512, "audio": 256}
 
 
 def main() -> None:
@@ -52,6 +54,7 @@ def main() -> None:
     parser.add_argument("--audio-steps", type=int, default=2000, help="of the audio tower alone")
     parser.add_argument("--steps", type=int, default=80, help="of all towers, end to end")
     parser.add_argument("--head-steps", type=int, default=1500, help="of the image head, at last")
+    parser.add_argument("--ear-steps", type=int, default=2000, help="of the audio head, after that")
     parser.add_argument(
         "--trained-share",
         type=float,
@@ -110,10 +113,18 @@ def train(begin: Start, options: argparse.Namespace) -> None:
         raise SystemExit(f"the {options.only} tower is trained; now the other, or both")
     average(modules.image.trunk, before.state_dict(), options.trained_share)
     trainer.together(options.steps, SIZES_TOGETHER, options.work / "towers.pt")
-    trunk, inputs = modules.image.trunk, lessons["image"].examples.inputs
-    seen = features(trunk, inputs, options.work / "image-features.npy", say)
-    head_file = options.work / "image-head.pt"
-    trainer.head("image", seen, options.head_steps, SIZE_OF_HEAD, head_file)
+    seen = finish_head(trainer, "image", lessons["image"], options.head_steps, options.work)
+    shown = Shown(vectors_of(modules.image.head["mlp"], seen), lessons["image"].examples.concepts)
+    finish_head(trainer, "audio", lessons["audio"], options.ear_steps, options.work, shown)
+
+
+def finish_head(
+    trainer: Trainer, name: str, lesson: Lesson, steps: int, work: Path, shown: Shown | None = None
+) -> Tensor:
+    """Train a head on what its finished trunk sees, float32 [rows, f], and return that."""
+    seen = features(lesson.tower.trunk, lesson.examples.inputs, work / f"{name}-features.npy", say)
+    trainer.head(name, seen, steps, SIZES_OF_HEADS[name], work / f"{name}-head.pt", shown)
+    return seen
 
 
 def finish(options: argparse.Namespace) -> None:
@@ -136,8 +147,7 @@ def finish(options: argparse.Namespace) -> None:
     ]
     names[str(Modality.TEXT)] = list(chain(*names.values()))
     vectors[str(Modality.TEXT)] = embed_texts(towers, texts)
-    means = {kind: balanced_mean(vectors[kind], names[kind]) for kind in vectors}
-    save_file(means, out / GAP_FILE)
+    save_file(gap_means(vectors, names), out / GAP_FILE)
     (out / GAP_FILE).chmod(0o644)
     gap = Gap.read(out, towers.dimensions)
     known: dict[str, int] = {}
@@ -166,7 +176,7 @@ def held_out(kit: Path, seed: int) -> dict[Modality, list[Part]]:
         ],
         Modality.AUDIO: [
             corpus.digits(kit, ("train",), held_out=True),
-            corpus.spoken_words(kit, corpus.CALIBRATION_VOICES, 300),
+            corpus.spoken_words(kit, corpus.CALIBRATION_VOICES, 500),
             corpus.sounds(seed, 20),
         ],
     }

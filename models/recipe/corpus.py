@@ -44,7 +44,7 @@ TRAIN_ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-029", "en-gb-x-gbcwmd")
 TRAIN_VARIANTS = ("", "+f1", "+f2", "+f4", "+f5", "+m3", "+m4", "+m5", "+m6", "+m7", "+m8")
 TRAIN_VOICES = tuple(accent + variant for accent in TRAIN_ACCENTS for variant in TRAIN_VARIANTS)
 HELD_OUT_SPEAKER = "theo"
-CALIBRATION_VOICES = ("en-gb-x-gbclan+m2",)
+CALIBRATION_VOICES = ("en-gb-x-gbclan+m2", "en-gb-scotland+m2")
 TEST_VOICES = ("en-gb-x-rp+f3", "en-us+m1")
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from app.encoders.mobilenet import MobileNetV1, MobileNetV2
+from models.recipe.concepts import concept
 from models.recipe.start import tensor_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Examples:
     `rows` holds what the early stages made of them, float16: [rows, 15, 15, 64] for pictures,
     [rows, 12, 8, 256] for sounds. `starts[i]` is example i's first row, `logits` float16
     [rows, classes] what the starting classifier said, `caption_ids[i]` rows of the texts that fit,
-    and `kept` and `weights` float [examples].
+    `concepts[i]` what example i is of, and `kept` and `weights` float [examples].
     """
 
     inputs: list[NDArray[Any]]
@@ -59,6 +60,7 @@ class Examples:
     starts: NDArray[np.intp]
     logits: NDArray[np.float16]
     caption_ids: list[list[int]]
+    concepts: list[str]
     kept: NDArray[np.float32]
     weights: NDArray[np.float64]
 
@@ -103,6 +105,7 @@ def gather(
             for part in parts
             for texts in part.captions
         ],
+        concepts=[concept(part.source, group) for part in parts for group in part.groups],
         kept=np.array(kept, dtype=np.float32),
         weights=weights / weights.sum(),
     )
@@ -138,7 +141,7 @@ def _look(
 def features(
     trunk: Trunk, inputs: Sequence[NDArray[Any]], cache: Path, say: Callable[[str], None]
 ) -> Tensor:
-    """What a trained trunk makes of pictures, float32 [n, f]; kept in the file `cache`."""
+    """What a trained trunk makes of its examples, float32 [rows, f]; kept in the file `cache`."""
     if not cache.exists():
         parts = []
         for at in range(0, len(inputs), AT_ONCE):
@@ -164,18 +167,14 @@ def early(trunk: Trunk, x: Tensor) -> Tensor:
     """The part of a trunk that stays as it is while heads and late stages train."""
     if isinstance(trunk, MobileNetV1):
         x = functional.pad(x, (0, 1, 0, 1))
-        activation = functional.relu
-    else:
-        activation = functional.relu6
-    x = activation(trunk.conv_stem(x), inplace=True)
-    return cast("Tensor", trunk.blocks[: EARLY_STAGES[type(trunk)]](x))
+    return cast("Tensor", trunk.blocks[: EARLY_STAGES[type(trunk)]](trunk.conv_stem(x)))
 
 
 def late(trunk: Trunk, x: Tensor) -> Tensor:
     """From what `early` gives to pooled features [rows, f]."""
     x = trunk.blocks[EARLY_STAGES[type(trunk)] :](x)
     if isinstance(trunk, MobileNetV2):
-        x = functional.relu6(trunk.conv_head(x), inplace=True)
+        x = trunk.conv_head(x)
     return x.mean((2, 3))
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app.domain.modality import Modality
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
+# With 0 Spearman with the sentence model is 0.957, with 0.3 it is 0.976; calibration is as good.
+TEXT_MEAN_LEFT = 0.3
 # The same content, whose cosine is 1, must score above 0.99; this logit is 0.995.
 LEAST_LOGIT_OF_SAME = 5.3
 NEWTON_STEPS = 50
@@ -31,6 +35,20 @@ def balanced_mean(vectors: Vectors, names: Sequence[str]) -> Vectors:
         places.setdefault(name, []).append(place)
     means = np.stack([vectors[rows].mean(0) for rows in places.values()])
     return np.asarray(means.mean(0), dtype=np.float32)
+
+
+def gap_means(
+    vectors: Mapping[str, Vectors], names: Mapping[str, Sequence[str]]
+) -> dict[str, Vectors]:
+    """What is to be subtracted from the vectors of each kind, so that all have one mean.
+
+    That mean is a part of the texts' own: the more of it is taken from texts, the better cosines
+    tell matches of different kinds from others, and the less likenesses among texts stay as the
+    sentence model saw them.
+    """
+    means = {kind: balanced_mean(vectors[kind], names[kind]) for kind in vectors}
+    common = TEXT_MEAN_LEFT * means[Modality.TEXT]
+    return {kind: mean - common for kind, mean in means.items()}
 
 
 def platt(

@@ -20,6 +20,7 @@ from torch.nn import functional
 from app.encoders.minilm import pad_tokens
 from models.recipe.examples import early, half_precision, late, late_parameters, taken
 from models.recipe.losses import (
+    CLASS_TEMPERATURE,
     IMAGENET,
     contrast,
     keep_likeness,
@@ -57,11 +58,13 @@ KEPT_AT_THE_END = 3.0  # times as much, when all that is to be learnt has been
 MIXED_NAMES_KEPT, MIXED_LOGITS_KEPT = 1.0, 10.0
 RECALL_RATE = 0.5  # of the rates of a tower alone
 FINAL_HEAD_RATE = 5e-4
+SHOWN = 3.0  # of sounds, against picking captions: few of them are of what there are pictures of
 MOST_DISTURBED = 0.6  # standard deviation of a made-up feature's logarithm
 TEXT_KEPT = 200.0
 RIVALS = 3000  # captions drawn in each step beside those of the batch and all names
 MADE_UP = 64
 CHECKPOINT_STEPS = 200
+HEADS_AT_ONCE = 4096
 
 
 @dataclass
@@ -86,6 +89,24 @@ class Texts:
 
     tokens: list[Tensor]
     start: Tensor
+
+
+class Shown:
+    """What there are pictures of: how a concept's pictures, taken together, rank all the others."""
+
+    def __init__(self, vectors: Tensor, concepts: Sequence[str]) -> None:
+        """`vectors` float32 [n, d], unit length, of pictures, and what each of them is of."""
+        self._places = {name: place for place, name in enumerate(dict.fromkeys(concepts))}
+        owner = torch.tensor([self._places[name] for name in concepts])
+        sums = torch.zeros(len(self._places), vectors.shape[1]).index_add(0, owner, vectors)
+        self._means = functional.normalize(sums, dim=1)
+
+    def loss(self, vectors: Tensor, concepts: Sequence[str]) -> Tensor:
+        """How badly unit vectors [n, d] rank the pictures; what no picture is of costs nothing."""
+        own = self._means[[self._places.get(name, 0) for name in concepts]]
+        shares = (own @ self._means.T / CLASS_TEMPERATURE).softmax(1)
+        known = torch.tensor([float(name in self._places) for name in concepts])
+        return keep_names(vectors, self._means, shares, known)
 
 
 class Trainer:
@@ -168,20 +189,29 @@ class Trainer:
 
         self._descend("all towers", optimiser, [*towers, self._text], loss, steps, checkpoint)
 
-    def head(self, name: str, seen: Tensor, steps: int, size: int, checkpoint: Path) -> None:
-        """Train a head at length on what its finished trunk sees, float32 [examples, f]; resumable.
+    def head(
+        self,
+        name: str,
+        seen: Tensor,
+        steps: int,
+        size: int,
+        checkpoint: Path,
+        shown: Shown | None = None,
+    ) -> None:
+        """Train a head at length on what its finished trunk sees, float32 [rows, f]; resumable.
 
         Without the trunk a step costs little, and what the start's last layer says of any features,
-        mixed or disturbed, is known without looking at a picture.
+        mixed or disturbed, is known without looking at an example. With `shown`, examples of what
+        there are pictures of rank all pictures as those pictures do, too.
         """
         lesson = self._lessons[name]
         head, examples = lesson.tower.head, lesson.examples
         logits = torch.from_numpy(examples.logits)
-        photos = np.flatnonzero(examples.kept == 1)
+        kept = np.flatnonzero(np.repeat(examples.kept, np.diff(examples.starts)) == 1)
         optimiser = torch.optim.AdamW(head.parameters(), lr=FINAL_HEAD_RATE, weight_decay=0.01)
 
         def mixtures(source: np.random.Generator) -> tuple[Tensor, Tensor]:
-            one, other = (source.choice(photos, size) for _ in range(2))
+            one, other = (source.choice(kept, size) for _ in range(2))
             share = torch.from_numpy(source.uniform(0.5, 1, (size, 1))).float()
             mixed = share * seen[one] + (1 - share) * seen[other]
             said = share * logits[one].float() + (1 - share) * logits[other].float()
@@ -191,14 +221,22 @@ class Trainer:
 
         def loss(source: np.random.Generator) -> Tensor:
             chosen = examples.draw(source, size)
+            rows, counts = examples.of(chosen)
             made, said = mixtures(source)
             with half_precision():
-                out = head["mlp"](torch.cat([seen[chosen], made]))
-            vectors = functional.normalize(out.float(), dim=1)
-            said = torch.cat([logits[chosen].float(), said])
-            kept = torch.cat([torch.from_numpy(examples.kept[chosen]), torch.ones(size)])
-            known = keep_names(vectors, lesson.names, likely(said), 2 * kept)
-            return known + self._captions(name, vectors[:size], chosen, source)
+                out = head["mlp"](torch.cat([seen[rows], made]))
+            vectors = pool_all(out[: len(rows)], counts)
+            shares = _means(likely(logits[rows].float()), counts)
+            weights = torch.from_numpy(examples.kept[chosen])
+            known = keep_names(vectors, lesson.names, shares, weights)
+            mixed = functional.normalize(out[len(rows) :].float(), dim=1)
+            known = known + keep_names(mixed, lesson.names, likely(said), torch.ones(size))
+            learnt = self._captions(name, vectors, chosen, source)
+            if shown is not None:
+                learnt = learnt + SHOWN * shown.loss(
+                    vectors, [examples.concepts[one] for one in chosen]
+                )
+            return learnt + NAMES_KEPT[name] * known
 
         self._descend(f"the {name} head", optimiser, [head], loss, steps, checkpoint)
 
@@ -376,6 +414,13 @@ def average(module: nn.Module, start: Mapping[str, Tensor], trained_share: float
             for name, tensor in module.state_dict().items()
         }
     )
+
+
+@torch.no_grad()
+def vectors_of(head: nn.Module, seen: Tensor) -> Tensor:
+    """Unit vectors [n, d] of what a trunk made of examples, float32 [n, f]."""
+    parts = [functional.normalize(head(part), dim=1) for part in torch.split(seen, HEADS_AT_ONCE)]
+    return torch.cat(parts)
 
 
 def _whole(trunk: Trunk, x: Tensor) -> Tensor:

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.recipe.evaluation.measures import recall, spearman
-from models.recipe.fit import balanced_mean, calibrate, expected_calibration_error, pairs, platt
+from models.recipe.fit import (
+    TEXT_MEAN_LEFT,
+    balanced_mean,
+    calibrate,
+    expected_calibration_error,
+    gap_means,
+    pairs,
+    platt,
+)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -119,6 +127,19 @@ def test_balanced_mean_counts_a_concept_once() -> None:
     mean = balanced_mean(vectors, ["dog", "dog", "dog", "cat"])
     assert mean.dtype == np.float32
     np.testing.assert_allclose(mean, [0.5, 0.5])
+
+
+def test_kinds_have_one_mean_once_the_gap_is_closed_and_texts_move_least() -> None:
+    source = np.random.default_rng(4)
+    vectors = {
+        kind: source.normal(place, 0.1, (40, 6)).astype(np.float32)
+        for kind, place in (("audio", -1), ("image", 2), ("text", 1))
+    }
+    names = {kind: [str(row) for row in range(40)] for kind in vectors}
+    gap = gap_means(vectors, names)
+    left = {kind: vectors[kind].mean(0) - gap[kind] for kind in vectors}
+    for mean in left.values():
+        np.testing.assert_allclose(mean, TEXT_MEAN_LEFT * vectors["text"].mean(0), atol=1e-5)
 
 
 def test_recall_counts_the_examples_whose_name_is_near_enough() -> None:

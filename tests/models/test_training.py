@@ -22,7 +22,7 @@ from models.recipe.corpus import Part
 from models.recipe.examples import early, features, gather, late, late_parameters, taken
 from models.recipe.losses import contrast, keep_logits, keep_names, likely, pick, pool_all
 from models.recipe.start import install_head, tensor_of
-from models.recipe.train import Lesson, Trainer
+from models.recipe.train import Lesson, Shown, Trainer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -181,6 +181,7 @@ def test_gathering_joins_captions_rows_and_weights(
     _, examples = sounding(tmp_path, captions)
     assert list(captions) == ["one", "a voice", "two", "rain"]
     assert examples.caption_ids == [[0, 1], [2], [3]]
+    assert examples.concepts == ["one", "two", "cloud with rain"]
     rows, counts = examples.of(np.array([2, 1]))
     assert (rows.tolist(), counts) == ([4, 1, 2, 3], [1, 3])
     assert taken(examples.rows[rows]).shape == (4, 256, 12, 8)
@@ -277,6 +278,38 @@ def test_a_head_learns_from_what_its_finished_trunk_sees(tmp_path: Path) -> None
     assert surprise() < 0.5 * before
     for name, tensor in lesson.tower.trunk.state_dict().items():
         torch.testing.assert_close(tensor, trunk[name])
+
+
+def test_sounds_learn_to_rank_pictures_as_a_picture_of_the_same_does(tmp_path: Path) -> None:
+    captions: dict[str, int] = {}
+    tower, examples = sounding(tmp_path, captions)
+    classifier = (torch.randn(521, MobileNetV1.features), torch.zeros(521))
+    trainer = teach("audio", Lesson(tower, examples, classifier, unit(521, 16)), captions)
+    pictures, of = unit(4, 16, seed=11), ["cloud with rain", "two", "cloud with rain", "moon"]
+    shown = Shown(pictures, of)
+    seen = torch.rand(5, MobileNetV1.features, generator=torch.Generator().manual_seed(2))
+
+    def heard() -> torch.Tensor:
+        with torch.no_grad():
+            return pool_all(tower.head["mlp"](seen), [1, 3, 1])
+
+    with torch.no_grad():
+        before = float(shown.loss(heard(), examples.concepts))
+        # There is no picture of "one": whatever it sounds like costs nothing.
+        other = heard()
+        other[0] = pictures[3]
+        assert float(shown.loss(other, examples.concepts)) == pytest.approx(before)
+    trainer.head("audio", seen, 150, 3, tmp_path / "head.pt", shown)
+    with torch.no_grad():
+        assert float(shown.loss(heard(), examples.concepts)) < 0.5 * before
+    cosines = heard() @ functional.normalize(pictures, dim=1).T
+    assert int(cosines[1].argmax()) == 1
+    assert int(cosines[2].argmax()) in {0, 2}
+
+
+def test_a_batch_of_which_there_is_no_picture_costs_nothing() -> None:
+    shown = Shown(unit(2, 16), ["rain", "moon"])
+    assert shown.loss(unit(3, 16, seed=2), ["one", "two", "three"]) == 0
 
 
 def test_an_interrupted_training_ends_as_if_it_had_not_been(

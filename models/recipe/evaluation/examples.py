@@ -26,7 +26,6 @@ SOUNDS_EACH = 5
 CALIBRATION_CLOTHES = 340
 CALIBRATION_GROCERIES = 300
 CALIBRATION_SCENES = 700
-CALIBRATION_WORDS = 300
 CALIBRATION_SOUNDS_EACH = 20
 
 
@@ -107,7 +106,7 @@ class Examples:
     def sounds_for_calibration(self) -> list[Part]:
         return [
             self.unseen_speaker,
-            self.words.sample(SEED, CALIBRATION_WORDS),
+            self.words,
             self._sounds(CALIBRATION_SOUNDS_EACH),
         ]
 
