@@ -86,9 +86,9 @@ class AlignedTowers:
 
     def __init__(self, base: Towers, ears: Ears, device: torch.device) -> None:
         self._base = base
-        # In single precision: next to a checkpoint's towers this one costs nothing.
         if device.type == "cpu":
             quicken(ears.tower)
+        # In single precision: next to a checkpoint's towers this one costs nothing.
         self._ears = ears.to(device).to(memory_format=torch.channels_last).eval()
         self.dimensions = base.dimensions
         self._runner = TowerRunner(device, self.dimensions)

@@ -74,7 +74,10 @@ class Calibration:
 
 
 class Gap:
-    """The mean vector of each modality, float32 [d]; a modality without one is left as it is."""
+    """What is taken off each modality, float32 [d]: its mean, or that less what all shall keep.
+
+    A modality without one is left as it is.
+    """
 
     def __init__(self, means: Mapping[Modality, NDArray[np.float32]]) -> None:
         self._means = dict(means)

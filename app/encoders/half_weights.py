@@ -1,7 +1,8 @@
 """Linear layers with weights in half precision and arithmetic in single precision.
 
-A short text's time is the time that reading the weights takes. Those of the bundled text tower
-are half precision numbers: keeping them as such halves it, and changes nothing.
+The time of a short text, or of a few pictures in a tower's head, is the time that reading the
+weights takes. Those of the bundled model are half precision numbers: keeping them as such halves
+it, and changes nothing.
 """
 
 from __future__ import annotations

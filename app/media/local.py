@@ -223,6 +223,6 @@ def _unlink(paths: Sequence[Path]) -> None:
 def _clear(drafts: Path) -> None:
     """Remove what a process that died left half-written; those of the living are locked."""
     for draft in drafts.iterdir():
-        with suppress(FileNotFoundError, BlockingIOError), draft.open("rb") as file:
+        with suppress(FileNotFoundError, BlockingIOError), draft.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             draft.unlink()

@@ -23,7 +23,7 @@ from app.encoders.bundled import load_bundled
 from app.encoders.calibration import GAP_FILE, Gap
 from app.encoders.cards import CARD_FILE
 from models.recipe import corpus
-from models.recipe.concepts import concept
+from models.recipe.concepts import concepts
 from models.recipe.evaluate import embed, embed_texts, evaluate
 from models.recipe.examples import features, gather
 from models.recipe.figures import BUNDLED, update_card
@@ -132,10 +132,7 @@ def finish(options: argparse.Namespace) -> None:
     kit, out, seed = options.kit, options.out, options.seed
     towers = load_bundled(out)
     held = held_out(kit, seed + 1)
-    names = {
-        str(kind): [concept(part.source, group) for part in parts for group in part.groups]
-        for kind, parts in held.items()
-    }
+    names = {str(kind): concepts(parts) for kind, parts in held.items()}
     vectors = {
         str(kind): np.concatenate([embed(towers, part) for part in parts])
         for kind, parts in held.items()

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from models.recipe.corpus import Part
+
 # The kinds of synthesised sounds (their first captions), as the emoji of the same thing is called.
 OF_SOUNDS = {
     "wind blowing": "wind face",
@@ -40,3 +47,8 @@ def concept(source: str, group: str) -> str:
     if source == "sounds":
         return OF_SOUNDS.get(group, group)
     return group
+
+
+def concepts(parts: Iterable[Part]) -> list[str]:
+    """What each example of some parts is about, in their order."""
+    return [concept(part.source, group) for part in parts for group in part.groups]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from app.encoders.mobilenet import MobileNetV1, MobileNetV2
-from models.recipe.concepts import concept
+from models.recipe.concepts import concepts
 from models.recipe.start import tensor_of
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def gather(
             for part in parts
             for texts in part.captions
         ],
-        concepts=[concept(part.source, group) for part in parts for group in part.groups],
+        concepts=concepts(parts),
         kept=np.array(kept, dtype=np.float32),
         weights=weights / weights.sum(),
     )

@@ -10,12 +10,12 @@ import numpy as np
 from app.domain.modality import Modality
 from app.encoders.calibration import unit
 from app.encoders.cards import pair_of
-from models.recipe.concepts import concept
+from models.recipe.concepts import concepts
 from models.recipe.evaluation.measures import concept_recall, share_of_texts
 from models.recipe.fit import expected_calibration_error, pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -56,7 +56,7 @@ def _both_ways(one: str, first: Named, other: str, second: Named) -> dict[str, f
 def _shown(subject: Subject, examples: Examples) -> tuple[Named, Named]:
     """A photo or emoji of each concept, and its first caption."""
     parts = [examples.clothes, examples.groceries, examples.emoji]
-    names = _concepts(parts)
+    names = concepts(parts)
     rows = _first(names)
     vectors = np.concatenate([subject.vectors(part) for part in parts])
     captions = [captions[0] for part in parts for captions in part.captions]
@@ -69,7 +69,7 @@ def _heard(subject: Subject, examples: Examples) -> tuple[Named, Named]:
     known = dict.fromkeys(captions[0] for captions in examples.words.captions)
     some = set(list(known)[:WORDS_HEARD])
     parts = [examples.sounds, examples.known_speakers, examples.unseen_speaker, examples.words]
-    names = _concepts(parts)
+    names = concepts(parts)
     vectors = np.concatenate([subject.vectors(part) for part in parts])
     captions = [captions[0] for part in parts for captions in part.captions]
     rows = [
@@ -89,7 +89,7 @@ def _heard(subject: Subject, examples: Examples) -> tuple[Named, Named]:
 def _of_one_thing(subject: Subject, examples: Examples) -> tuple[Named, Named]:
     """Sounds and emoji of the same things."""
     sounds, emoji = examples.sounds, examples.emoji
-    heard, seen = _concepts([sounds]), _concepts([emoji])
+    heard, seen = concepts([sounds]), concepts([emoji])
     both = set(heard) & set(seen)
     rows = [row for row, name in enumerate(heard) if name in both]
     pictures = [row for row in _first(seen) if seen[row] in both]
@@ -97,10 +97,6 @@ def _of_one_thing(subject: Subject, examples: Examples) -> tuple[Named, Named]:
         (subject.vectors(sounds)[rows], [heard[row] for row in rows]),
         (subject.vectors(emoji)[pictures], [seen[row] for row in pictures]),
     )
-
-
-def _concepts(parts: Iterable[Part]) -> list[str]:
-    return [concept(part.source, group) for part in parts for group in part.groups]
 
 
 def _first(names: Sequence[str]) -> list[int]:
@@ -119,7 +115,7 @@ def mixed(subject: Subject, examples: Examples) -> dict[str, float]:
     """
     assert subject.curves is not None
     parts = [examples.clothes, examples.groceries, examples.emoji]
-    rows = _first(_concepts(parts))
+    rows = _first(concepts(parts))
     captions = [captions for part in parts for captions in part.captions]
     raw_images = np.concatenate([subject.raw(part) for part in parts])[rows]
     raw_texts = subject.raw_texts([captions[row][0] for row in rows])
@@ -150,7 +146,7 @@ def calibration(subject: Subject, examples: Examples) -> dict[str, float]:
         parts[Modality.IMAGE] = examples.pictures_for_calibration
     if Modality.AUDIO in subject.kinds:
         parts[Modality.AUDIO] = examples.sounds_for_calibration
-    names = {kind: _concepts(each) for kind, each in parts.items()}
+    names = {kind: concepts(each) for kind, each in parts.items()}
     vectors = {
         kind: np.concatenate([subject.vectors(part) for part in each])
         for kind, each in parts.items()
