@@ -18,7 +18,7 @@ from app.encoders.checkpoints import (
     card_of_checkpoint,
     find_checkpoint,
 )
-from app.encoders.memory import give_memory_back
+from app.encoders.memory import give_memory_back, keep_memory
 from app.errors import InvalidInput, NotFound, Unavailable, Violation
 from app.settings import ROOT, Device
 
@@ -129,7 +129,8 @@ class Registry:
         entry = self.entry(model_id)
         card = entry.card
         started = time.perf_counter()
-        towers = self._loaders[card.loader](entry, self._device(), self._settings)
+        device = self._device()
+        towers = self._loaders[card.loader](entry, device, self._settings)
         if towers.dimensions != card.dimensions:
             raise Unavailable(
                 "model",
@@ -138,6 +139,8 @@ class Registry:
             )
         gap = Gap.read(entry.home, card.dimensions)
         give_memory_back()  # loading takes a second copy of the weights for a while
+        if device == "cpu":
+            keep_memory()
         log.info("loaded the model %s in %.1f s", card.id, time.perf_counter() - started)
         return Model(card, towers, gap)
 
