@@ -21,7 +21,7 @@ from torch.nn import functional
 from app.encoders.audio import log_mel_windows
 from app.encoders.fused_convolutions import fuse_convolutions
 from app.encoders.half_weights import halve_weights
-from app.encoders.minilm import BertShape, TextTower, pad_tokens
+from app.encoders.minilm import BertShape, TextTower, merge_projections, pad_tokens
 from app.encoders.mobilenet import MobileNetV1, MobileNetV2, fold_norms
 from app.encoders.threads import TowerRunner
 from app.errors import Unavailable
@@ -173,6 +173,7 @@ def load_bundled(directory: Path, *, device: str = "cpu", dtype: str = "float32"
     """
     modules = load_modules(directory)
     tokenizer = load_tokenizer(directory, modules.text.context_length)
+    merge_projections(modules.text)
     if device == "cpu" and dtype == "float32":
         halve_weights(modules.text)
         quicken(modules.image)
