@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from app.store.items import ItemStore
     from app.store.outbox import Outbox
 
-# Items of one request on their way at once: two of the encoder's batches, so that the next one is
-# decoded while the last is encoded.
-ITEMS_IN_FLIGHT = 32
+# Items of one request on their way at once. Media are decoded in the order in which they came, so
+# that of two large requests the first is well ahead: were they in step, nothing would be decoded
+# while both wait for the encoder to finish what is left of them.
+ITEMS_IN_FLIGHT = 64
 
 
 class Put(Protocol):

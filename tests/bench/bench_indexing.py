@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from app.domain.media import ImageInput
 
 BATCH = 100
-ROUNDS = 3
+ROUNDS = 5
 SIZE = (1024, 768)
 
 
