@@ -14,6 +14,7 @@ from typing import Final, cast
 import torch
 from torch import Tensor, nn
 
+from app.encoders.layers import replace_layers
 from app.encoders.mobilenet import Convolution
 
 # PyTorch's activations as the operator calls them, each with its limits.
@@ -48,7 +49,6 @@ def fuse_convolutions(module: nn.Module) -> None:
     """Replace the convolutions below a module, where PyTorch was built with oneDNN."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
-    for parent in list(module.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, Convolution):
-                setattr(parent, name, FusedConvolution(child))
+    replace_layers(
+        module, lambda layer: FusedConvolution(layer) if isinstance(layer, Convolution) else None
+    )

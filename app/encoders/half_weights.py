@@ -12,6 +12,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from app.encoders.layers import replace_layers
+
 _ENGINES = {"fbgemm", "x86"}  # those of PyTorch's that multiply so; where not, layers stay
 
 
@@ -31,10 +33,14 @@ def halve_weights(module: nn.Module) -> None:
     """Replace the float32 linear layers below a module that lose nothing by it."""
     if torch.backends.quantized.engine not in _ENGINES:
         return
-    for parent in list(module.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, nn.Linear) and _is_exact(child.weight):
-                setattr(parent, name, HalfWeightLinear(child))
+    replace_layers(
+        module,
+        lambda layer: (
+            HalfWeightLinear(layer)
+            if isinstance(layer, nn.Linear) and _is_exact(layer.weight)
+            else None
+        ),
+    )
 
 
 def _is_exact(weight: Tensor) -> bool:

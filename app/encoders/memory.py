@@ -7,10 +7,15 @@ import os
 import sys
 from typing import Final
 
-# `mallopt`'s parameters, from glibc's malloc.h, and bytes: blocks below the first are cut from
-# heaps, the end of a heap is not given back below the second, and a second heap is kept while
-# less than the third is free of the first. A heap of a thread holds 64 MiB.
-_REUSED: Final = {-3: 32 << 20, -1: 1 << 30, -2: 64 << 20}
+# `mallopt`'s parameters, from glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+# In bytes: smaller blocks are cut from heaps, the free end of a heap is kept up to this, and a
+# second heap (a thread's holds 64 MiB) while less than this is free of the first.
+_REUSED: Final = {
+    _M_MMAP_THRESHOLD: 32 << 20,
+    _M_TRIM_THRESHOLD: 1 << 30,
+    _M_TOP_PAD: 64 << 20,
+}
 _TUNED_BY_HAND: Final = ("GLIBC_TUNABLES", "MALLOC_")
 
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 # Items of one request on their way at once. Media are decoded in the order in which they came, so
 # that of two large requests the first is well ahead: were they in step, nothing would be decoded
-# while both wait for the encoder to finish what is left of them.
+# while both wait for the encoder to finish what is left of them. Of large requests at once, so many
+# times this many inputs may wait for the encoder, which takes OMNIVEC_QUEUE_SIZE.
 ITEMS_IN_FLIGHT = 64
 
 
