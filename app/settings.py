@@ -123,13 +123,13 @@ class DatabaseSettings:
 class SearchSettings:
     exact_rows: int = knob(
         "SEARCH_EXACT_ROWS",
-        20_000,
+        5_000,
         "Up to this many candidate vectors a search computes every distance; beyond it the HNSW "
         "index answers.",
     )
     hnsw_rows: int = knob(
         "SEARCH_HNSW_ROWS",
-        50_000,
+        5_000,
         "A space of more vectors than this gets an HNSW index, built in the background.",
     )
     binary_rows: int = knob(
