@@ -21,7 +21,7 @@ from torch.nn import functional
 from app.encoders.audio import log_mel_windows
 from app.encoders.fused_convolutions import fuse_convolutions
 from app.encoders.half_weights import halve_weights
-from app.encoders.minilm import BertShape, TextTower, merge_projections, pad_tokens
+from app.encoders.minilm import BertShape, TextTower, merge_projections, pad_tokens, record
 from app.encoders.mobilenet import MobileNetV1, MobileNetV2, fold_norms
 from app.encoders.threads import TowerRunner
 from app.errors import Unavailable
@@ -110,7 +110,8 @@ class BundledTowers:
         layout = torch.channels_last  # several times faster than channels first on a CPU
         self._image = modules.image.to(device, dtype).to(memory_format=layout).eval()
         self._audio = modules.audio.to(device, dtype).to(memory_format=layout).eval()
-        self._text = modules.text.to(device, dtype).eval()
+        text = modules.text.to(device, dtype).eval()
+        self._text = record(text) if device.type == "cpu" else text
         self._tokenizer = tokenizer
         self._device = device
         self._dtype = dtype
@@ -127,7 +128,7 @@ class BundledTowers:
 
         def encode(piece: slice) -> Tensor:
             batch = pad_tokens([torch.from_numpy(tokens[index]) for index in order[piece]])
-            return self._text(batch.to(self._device))  # type: ignore[no-any-return]
+            return self._text(batch.to(self._device))
 
         is_short = len(tokens) == 1 and len(tokens[0]) <= _SHORT_TEXT
         encoded = self._runner.run(encode, len(tokens), _TEXTS_AT_ONCE, one_thread=is_short)
