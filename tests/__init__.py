@@ -1,0 +1,1 @@
+import app  # noqa: F401 (before numpy, which reads the environment that this sets)

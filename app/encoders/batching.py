@@ -1,8 +1,9 @@
-"""Requests that arrive together run together: one thread for one device, batches by tower.
+"""Requests that arrive together run together: batches by tower, searches on their own thread.
 
-Inputs wait in lanes, one for each tower and priority. The thread takes the next batch from the
-oldest search lane, or from the oldest indexing lane when nobody searches, so that a search waits
-for the batch in flight and no longer; from what is done in the background when nobody indexes.
+Inputs wait in lanes, one for each tower and priority. One thread takes its batches from the lanes
+of searches, the other from the oldest of indexing, or of what is done in the background when nobody
+indexes. So a search waits for other searches alone, and an indexing batch may be as large as it is
+efficient: the two share the processor, which gives the shorter one its turn.
 """
 
 from __future__ import annotations
@@ -18,18 +19,21 @@ from app.encoders.work import LANES, Encoded, Input, Job, Lane, Priority
 from app.errors import Overloaded, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from app.domain.modality import Modality
     from app.encoders.registry import Model
     from app.settings import ModelSettings
 
-# Under an unbroken stream of others, who goes last gets a batch whenever it has waited this long.
-INDEX_PATIENCE = 2.0
+# Under an unbroken stream of indexing, the background gets a batch whenever it waited this long.
 BACKGROUND_PATIENCE = 2.0
 
-# A search waits for the batch in flight, so another's batch is cut to take about this long.
-INDEX_BATCH_SECONDS = 0.1
+# Indexing waits for the background's batch in flight, and closing for all: they are cut to take
+# about this long, which is much for small towers and little for large ones.
+BATCH_SECONDS = 0.5
+
+_SEARCHES = {Priority.SEARCH}
+_OTHERS = {Priority.INDEX, Priority.BACKGROUND}
 
 _UNMEASURED_PACE = 0.05  # seconds a row, until a tower's first batch tells
 _PACE_WEIGHT = 0.2
@@ -62,7 +66,7 @@ class TowerStats:
 
 
 class Batcher:
-    """The thread that runs the towers, and the queue before it."""
+    """The threads that run the towers, and the queues before them."""
 
     def __init__(self, settings: ModelSettings) -> None:
         self._batch_size = settings.batch_size
@@ -72,21 +76,25 @@ class Batcher:
         self._lanes: dict[tuple[Model, Modality, Priority], Lane[Any]] = {}
         self._waiting = dict.fromkeys(Priority, 0)
         self._towers: dict[tuple[str, Modality], TowerStats] = {}
-        self._ran = dict.fromkeys(Priority, time.monotonic())
-        self._thread: threading.Thread | None = None
+        self._background_ran = time.monotonic()
+        self._threads: list[threading.Thread] = []
         self._closing = False
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._work, name="encoder", daemon=True)
-        self._thread.start()
+        for name, priorities in (("search", _SEARCHES), ("index", _OTHERS)):
+            thread = threading.Thread(
+                target=self._work, args=(priorities,), name=f"encode-{name}", daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
 
     def close(self) -> None:
-        """Finish the batch in flight and fail what waits; blocks until the thread has ended."""
+        """Finish the batches in flight and fail what waits; blocks until the threads have ended."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join()
+        for thread in self._threads:
+            thread.join()
         self._fail(
             [each for lane in self._lanes.values() for each in lane.waiting],
             Unavailable("encoder", "the encoder is shutting down"),
@@ -136,7 +144,7 @@ class Batcher:
     def _admit(self, job: Job, lane: Lane[Any], inputs: Sequence[Input[Any]]) -> None:
         job.weight = sum(each.weight for each in inputs)
         with self._changed:
-            if self._closing or self._thread is None:
+            if self._closing or not self._threads:
                 raise Unavailable("encoder", "the encoder is not running")
             waiting = self._waiting[job.priority]
             if waiting and waiting + job.weight > self._queue_size:
@@ -146,7 +154,7 @@ class Batcher:
                 )
             lane.waiting.extend(inputs)
             self._waiting[job.priority] += job.weight
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _withdraw(self, job: Job, lane: Lane[Any]) -> None:
         with self._changed:
@@ -164,16 +172,16 @@ class Batcher:
         least, most = _RETRY_AFTER
         return min(max(least, sum(lane.rows() * self._stats(lane).pace for lane in ahead)), most)
 
-    def _work(self) -> None:
-        while self._run_next():
+    def _work(self, priorities: Container[Priority]) -> None:
+        while self._run_next(priorities):
             pass
 
-    def _run_next(self) -> bool:
-        """Wait for a batch and run it; False when closing.
+    def _run_next(self, priorities: Container[Priority]) -> bool:
+        """Wait for a batch of these priorities and run it; False when closing.
 
         One call for one batch: nothing of it stays alive while the thread waits for the next.
         """
-        lane = self._next_lane()
+        lane = self._next_lane(priorities)
         if lane is None:
             return False
         with self._changed:
@@ -186,15 +194,15 @@ class Batcher:
     def _room(self, lane: Lane[Any]) -> int:
         if lane.priority is Priority.SEARCH:
             return self._batch_size
-        affordable = int(INDEX_BATCH_SECONDS / self._stats(lane).pace)
+        affordable = int(BATCH_SECONDS / self._stats(lane).pace)
         return max(1, min(self._batch_size, affordable))
 
-    def _next_lane(self) -> Lane[Any] | None:
+    def _next_lane(self, priorities: Container[Priority]) -> Lane[Any] | None:
         """Wait for work; None when closing."""
         idle = False
         with self._changed:
             while not self._closing:
-                lane = self._choose()
+                lane = self._choose(priorities)
                 if lane is None:
                     idle = True
                     self._changed.wait()
@@ -204,18 +212,18 @@ class Batcher:
                     return lane
         return None
 
-    def _choose(self) -> Lane[Any] | None:
+    def _choose(self, priorities: Container[Priority]) -> Lane[Any] | None:
         oldest: dict[Priority, Lane[Any]] = {}
         for lane in self._lanes.values():
             rival = oldest.get(lane.priority)
-            if lane.waiting and (rival is None or lane.arrived < rival.arrived):
+            ours = lane.priority in priorities and lane.waiting
+            if ours and (rival is None or lane.arrived < rival.arrived):
                 oldest[lane.priority] = lane
-        patience = {Priority.BACKGROUND: BACKGROUND_PATIENCE, Priority.INDEX: INDEX_PATIENCE}
-        for priority, seconds in patience.items():
-            if (waiting := oldest.get(priority)) is None:
-                continue
-            if time.monotonic() - max(waiting.arrived, self._ran[priority]) > seconds:
-                return waiting
+        last = oldest.get(Priority.BACKGROUND)
+        if last is not None:
+            waited = time.monotonic() - max(last.arrived, self._background_ran)
+            if waited > BACKGROUND_PATIENCE:
+                return last
         return oldest[min(oldest)] if oldest else None
 
     def _pause(self, lane: Lane[Any]) -> float:
@@ -233,8 +241,8 @@ class Batcher:
             self._fail(batch, error)
             return
         finally:
-            if lane.priority is Priority.INDEX:
-                self._ran = dict.fromkeys(Priority, time.monotonic())
+            if lane.priority is Priority.BACKGROUND:
+                self._background_ran = time.monotonic()
         left = set(map(id, unfinished))
         finished = [each for each in batch if id(each) not in left]
         with self._changed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import open_clip
@@ -71,6 +72,7 @@ class OpenClipTowers:
         self._model = model.eval().requires_grad_(requires_grad=False)
         self._text = getattr(model, "text", model)
         self._tokenizer = tokenizer
+        self._tokenizing = Lock()  # either kind of tokenizer changes while it works
         self._device = device
         self._dtype = dtype
         config = model.visual.preprocess_cfg
@@ -85,6 +87,10 @@ class OpenClipTowers:
         self.dimensions = self._dimensions()
 
     def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        with self._tokenizing:
+            return self._tokenize(texts)
+
+    def _tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         if isinstance(self._tokenizer, SimpleTokenizer):
             if len(self._tokenizer.cache) > _MOST_WORDS:
                 self._tokenizer.cache.clear()

@@ -69,13 +69,13 @@ class EncoderService:
         self._housekeeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start the encoder's thread; the preloaded models load in the background."""
+        """Start the encoder's threads; the preloaded models load in the background."""
         self._batcher.start()
         self._preload = asyncio.create_task(self._load_first())
         self._housekeeping = asyncio.create_task(self._keep_house())
 
     async def close(self) -> None:
-        """Finish the batch in flight; whoever still waits gets Unavailable."""
+        """Finish the batches in flight; whoever still waits gets Unavailable."""
         started = (self._preload, self._housekeeping, *self._loading.values())
         tasks = [task for task in started if task is not None]
         for task in tasks:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from threading import Barrier
-from typing import TYPE_CHECKING, TypeVar
+from threading import Barrier, Lock, local
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ R = TypeVar("R")
 
 # More would wait for the interpreter's lock: with more cores each takes several of them instead.
 MOST_THREADS = 8
+
+_STARTING = Lock()  # PyTorch's number of threads is another one meanwhile
 
 
 class TowerThreads:
@@ -50,12 +52,24 @@ class TowerThreads:
 
 
 class TowerRunner:
-    """Runs a tower to `dimensions` on a device, on a CPU in pieces side by side."""
+    """Runs a tower to `dimensions` on a device, on a CPU in pieces side by side.
+
+    Each thread that calls has its own threads: a search does not wait for the pieces of others.
+    """
 
     def __init__(self, device: torch.device, dimensions: int) -> None:
         self.device = device
         self._dimensions = dimensions
-        self._threads = TowerThreads() if device.type == "cpu" else None
+        self._caller = local()
+
+    @property
+    def _threads(self) -> TowerThreads | None:
+        if self.device.type != "cpu":
+            return None
+        if not hasattr(self._caller, "threads"):
+            with _STARTING:
+                self._caller.threads = TowerThreads()
+        return cast("TowerThreads", self._caller.threads)
 
     def run(
         self,
@@ -77,20 +91,21 @@ class TowerRunner:
             vectors = functional.normalize(encode(piece).float(), dim=1)
             out[piece] = vectors.cpu().numpy()
 
-        pieces = self._pieces(count, at_once[self.device.type])
-        if self._threads and (one_thread or len(pieces) > 1):
-            self._threads.map(run, pieces)
+        threads = self._threads
+        pieces = _pieces(count, at_once[self.device.type], threads.count if threads else 1)
+        if threads and (one_thread or len(pieces) > 1):
+            threads.map(run, pieces)
         else:
             for piece in pieces:
                 run(piece)
         return out
 
-    def _pieces(self, count: int, at_once: int) -> list[slice]:
-        """Cut a batch so that every thread gets as much to do as the others."""
-        threads = self._threads.count if self._threads else 1
-        number = min(count, threads * math.ceil(count / (at_once * threads)))
-        ends = [count * part // number for part in range(number + 1)] if number else []
-        return [slice(*both) for both in pairwise(ends)]
+
+def _pieces(count: int, at_once: int, threads: int) -> list[slice]:
+    """Cut a batch so that every thread gets as much to do as the others."""
+    number = min(count, threads * math.ceil(count / (at_once * threads)))
+    ends = [count * part // number for part in range(number + 1)] if number else []
+    return [slice(*both) for both in pairwise(ends)]
 
 
 def _use_threads(count: int, all_set: Barrier) -> None:

@@ -15,7 +15,7 @@ class Towers(Protocol):
     """The towers of one model on one device.
 
     Every `encode_*` returns float32 [n, d] of unit length, before any correction of the modality
-    gap. None of the methods is safe to call from two threads at once; the batcher sees to that.
+    gap. Every method may be called from several threads at once.
     """
 
     dimensions: int

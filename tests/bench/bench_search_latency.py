@@ -13,9 +13,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's product is the baseline: one core each
-
 import re
 import subprocess
 import tempfile

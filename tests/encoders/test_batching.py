@@ -1,4 +1,4 @@
-"""Requests of many callers on one thread: what runs together, in which order, and what fails."""
+"""Requests of many callers on few threads: what runs together, in which order, and what fails."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-SEARCH, INDEX = Priority.SEARCH, Priority.INDEX
+SEARCH, INDEX, BACKGROUND = Priority
 BUNDLED = "multimodal-embedding-v1"
 
 
@@ -65,11 +65,13 @@ async def serving(
 
 
 @asynccontextmanager
-async def held(towers: TinyTowers, service: EncoderService) -> AsyncIterator[None]:
-    """Keep the encoder busy with one batch; what is asked for meanwhile queues up."""
+async def held(
+    towers: TinyTowers, service: EncoderService, priority: Priority = SEARCH
+) -> AsyncIterator[None]:
+    """Keep the thread of a priority busy with one batch; what it is to do meanwhile queues up."""
     towers.gate.clear()
     towers.entered.clear()
-    first = asyncio.create_task(service.encode_texts("tiny", ["first"], priority=SEARCH))
+    first = asyncio.create_task(service.encode_texts("tiny", ["first"], priority=priority))
     await asyncio.to_thread(towers.entered.wait)
     towers.batches.clear()
     try:
@@ -175,7 +177,7 @@ async def test_lone_query_does_not_wait(tmp_path: Path) -> None:
 async def test_texts_of_like_length_run_together(tmp_path: Path) -> None:
     towers = TinyTowers()
     async with serving(tmp_path, towers) as service:
-        async with held(towers, service):
+        async with held(towers, service, BACKGROUND):
             towers.tokens.clear()
             words = ["x" * n for n in (1, 13, 2, 12, 1, 13, 2, 12)]
             asked = await queued(texts(service, *words, priority=INDEX))
@@ -192,7 +194,7 @@ async def test_long_texts_run_in_smaller_batches(
     monkeypatch.setattr("app.encoders.work._TOKENS_PER_INPUT", 6)  # 24 a batch
     towers = TinyTowers()
     async with serving(tmp_path, towers) as service:
-        async with held(towers, service):
+        async with held(towers, service, BACKGROUND):
             towers.tokens.clear()
             asked = await queued(texts(service, "x" * 12, "x" * 9, "x", "y", priority=INDEX))
         encoded = await asked
@@ -214,10 +216,10 @@ async def test_windows_of_several_recordings_share_batches(tmp_path: Path) -> No
     assert encoded.tokens == [3, 21, 3]
 
 
-async def test_indexing_batches_are_cut_to_the_time_a_search_may_wait(
+async def test_batches_of_a_slow_tower_are_small(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batching, "INDEX_BATCH_SECONDS", 0.0)
+    monkeypatch.setattr(batching, "BATCH_SECONDS", 0.0)
     towers = TinyTowers()
     async with serving(tmp_path, towers) as service:
         await images(service, 1, 2, 3)
@@ -227,59 +229,77 @@ async def test_indexing_batches_are_cut_to_the_time_a_search_may_wait(
 # Who goes first
 
 
-async def test_search_overtakes_a_long_indexing_queue(tmp_path: Path) -> None:
+async def test_a_search_does_not_wait_for_indexing(tmp_path: Path) -> None:
     towers = TinyTowers()
+    towers.gated = {"image"}
     async with serving(tmp_path, towers) as service:
-        async with held(towers, service):
-            index = await queued(images(service, *range(12)))
-            search = await queued(texts(service, "urgent"))
-        await search
+        towers.gate.clear()
+        index = await queued(images(service, *range(12)))
+        await asyncio.to_thread(towers.entered.wait)
+        async with asyncio.timeout(5):
+            assert (await texts(service, "urgent")).tokens == [8]
+        assert not index.done()
+        towers.gate.set()
         await index
-    assert towers.batches[0] == ("text", 1)
-    assert sum(rows for kind, rows in towers.batches if kind == "image") == 12
+    assert towers.batches == [("image", 4), ("text", 1), ("image", 4), ("image", 4)]
+    assert len(towers.threads) == 2
 
 
-async def test_indexing_is_not_starved_by_searches(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batching, "INDEX_PATIENCE", 0.0)
+async def test_indexing_does_not_wait_for_searches(tmp_path: Path) -> None:
     towers = TinyTowers()
+    towers.gated = {"text"}
     async with serving(tmp_path, towers) as service:
         async with held(towers, service):
             search = [await queued(texts(service, f"{n}")) for n in range(8)]
-            index = await queued(images(service, 1))
-        await asyncio.gather(index, *search)
-    assert towers.batches[0] == ("image", 1)
+            async with asyncio.timeout(5):
+                await images(service, 1)
+            assert not any(each.done() for each in search)
+        await asyncio.gather(*search)
 
 
 async def test_what_nobody_waits_for_goes_last(tmp_path: Path) -> None:
     towers = TinyTowers()
     async with serving(tmp_path, towers) as service:
-        async with held(towers, service):
+        async with held(towers, service, BACKGROUND):
             asked = [await queued(texts(service, "anew", priority=Priority.BACKGROUND))]
             asked.append(await queued(images(service, 1, 2)))
-            asked.append(await queued(texts(service, "a search", "another", "a third")))
         await asyncio.gather(*asked)
-    assert towers.batches == [("text", 3), ("image", 2), ("text", 1)]
+    assert towers.batches == [("image", 2), ("text", 1)]
 
 
 async def test_the_background_is_not_starved_by_indexing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batching, "BACKGROUND_PATIENCE", 0.0)
+    monkeypatch.setattr(batching, "BACKGROUND_PATIENCE", 0.05)
     towers = TinyTowers()
+    towers.seconds = 0.01
     async with serving(tmp_path, towers) as service:
-        async with held(towers, service):
-            asked = [await queued(images(service, *range(8)))]
-            asked.append(await queued(texts(service, "anew", priority=Priority.BACKGROUND)))
-        await asyncio.gather(*asked)
-    assert towers.batches[0] == ("text", 1)
+        stream = asyncio.create_task(keep_indexing(service))
+        async with asyncio.timeout(5):
+            for _ in range(3):
+                await texts(service, "anew", priority=BACKGROUND)
+        stream.cancel()
+    images_first = towers.batches.index(("text", 1))
+    assert images_first > 1
+    assert towers.batches.count(("text", 1)) == 3
+
+
+async def keep_indexing(service: EncoderService) -> None:
+    """Index without a pause, until cancelled."""
+
+    async def one_after_another() -> None:
+        while True:
+            await images(service, 1, 2, 3, 4)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(one_after_another())
 
 
 async def test_oldest_tower_goes_first(tmp_path: Path) -> None:
     towers = TinyTowers()
     async with serving(tmp_path, towers) as service:
-        async with held(towers, service):
+        async with held(towers, service, BACKGROUND):
             asked = [await queued(images(service, 1))]
             asked.append(await queued(texts(service, "later", priority=INDEX)))
         await asyncio.gather(*asked)
@@ -292,7 +312,7 @@ async def test_oldest_tower_goes_first(tmp_path: Path) -> None:
 async def test_full_queue_refuses_with_the_time_to_come_back(tmp_path: Path) -> None:
     towers = TinyTowers()
     async with serving(tmp_path, towers, queue_size=10) as service:
-        async with held(towers, service):
+        async with held(towers, service, BACKGROUND):
             index = await queued(images(service, *range(8)))
             with pytest.raises(Overloaded) as refused:
                 await images(service, 1, 2, 3)
@@ -311,7 +331,7 @@ async def test_request_larger_than_the_queue_is_taken_when_it_is_empty(tmp_path:
 async def test_recording_counts_by_the_batches_it_fills(tmp_path: Path) -> None:
     towers = TinyTowers()
     async with serving(tmp_path, towers) as service:
-        async with held(towers, service):
+        async with held(towers, service, BACKGROUND):
             wave = np.zeros(WINDOW + 8 * HOP, np.float32)  # nine windows
             asked = await queued(service.encode_audios("tiny", [wave], priority=INDEX))
             assert service.stats().waiting[INDEX] == 3
@@ -325,7 +345,7 @@ async def test_recording_counts_by_the_batches_it_fills(tmp_path: Path) -> None:
 async def test_cancelled_request_leaves_the_queue(tmp_path: Path) -> None:
     towers = TinyTowers()
     async with serving(tmp_path, towers) as service:
-        async with held(towers, service):
+        async with held(towers, service, BACKGROUND):
             given_up = await queued(images(service, *range(8)))
             kept = await queued(images(service, 1))
             given_up.cancel()
@@ -354,7 +374,7 @@ async def test_request_cancelled_in_flight_disturbs_nobody(tmp_path: Path) -> No
 async def test_failing_tower_fails_only_its_batch(tmp_path: Path) -> None:
     towers = TinyTowers()
     async with serving(tmp_path, towers) as service:
-        async with held(towers, service):
+        async with held(towers, service, BACKGROUND):
             bad = await queued(texts(service, "\N{BOMB}", "b", "c", "d", "e", priority=INDEX))
             good = await queued(texts(service, "fine", priority=SEARCH))
             later = await queued(images(service, 1))
@@ -374,7 +394,7 @@ async def test_closing_finishes_what_runs_and_fails_what_waits(tmp_path: Path) -
     towers.gate.clear()
     running = await queued(texts(service, "running"))
     await asyncio.to_thread(towers.entered.wait)
-    waiting = await queued(images(service, 1, 2))
+    waiting = await queued(texts(service, "waiting"))
     closing = asyncio.create_task(service.close())
     await asyncio.sleep(0.05)
     towers.gate.set()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
@@ -80,6 +81,26 @@ def test_every_thread_gets_as_much_to_do_as_the_others(count: int, sizes: list[i
     assert [n for start, stop in sorted(seen) for n in range(start, stop)] == list(range(count))
 
 
+def test_callers_do_not_wait_for_each_other() -> None:
+    runner, entered, gate = TowerRunner(torch.device("cpu"), 3), Event(), Event()
+
+    def encode_long(piece: slice) -> torch.Tensor:
+        entered.set()
+        assert gate.wait(10)
+        return torch.ones(piece.stop - piece.start, 3)
+
+    with ThreadPoolExecutor(1) as other:
+        long = other.submit(runner.run, encode_long, 64, {"cpu": 1})
+        assert entered.wait(10)
+        assert runner.run(lambda _: torch.ones(1, 3), 1, {"cpu": 1}, one_thread=True).shape == (
+            1,
+            3,
+        )
+        assert not long.done()
+        gate.set()
+        assert long.result().shape == (64, 3)
+
+
 @pytest.mark.parametrize(("said", "holds"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
 def test_idle_threads_sleep_unless_the_operator_says_otherwise(
     said: str | None, holds: str
@@ -95,3 +116,17 @@ def test_idle_threads_sleep_unless_the_operator_says_otherwise(
         check=True,
     ).stderr
     assert f"OMP_WAIT_POLICY = '{holds}'" in told
+
+
+def test_numpy_starts_no_threads() -> None:
+    product = "import app, numpy, os; numpy.eye(600) @ numpy.eye(600)"
+    environment = {name: value for name, value in os.environ.items() if "OPENBLAS" not in name}
+    told = subprocess.run(
+        [sys.executable, "-c", f"{product}; print(len(os.listdir('/proc/self/task')))"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert int(told) == 1
