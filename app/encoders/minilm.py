@@ -200,7 +200,7 @@ def record(tower: TextTower) -> Callable[[Tensor], Tensor]:
     """Return what computes the same as a tower on the CPU, for inference, without its Python.
 
     A text is a hundred operations, a short one's of some microseconds each. Calling them from
-    Python costs as much again, of a lock that the event loop and other towers want as well.
+    Python costs half as much again, of a lock that the event loop and other towers want as well.
     TorchScript is deprecated, but `torch.compile` wants a compiler on the machine, and what
     `torch.export` makes runs in Python. A PyTorch that has it no more runs the tower itself.
     """

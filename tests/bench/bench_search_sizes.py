@@ -53,9 +53,8 @@ async def main() -> None:
                     assert clause or answer.report.strategy is Strategy.HNSW
                     nearest_ids = data.truth(query, K, data.numbers < kept)
                     found += len({hit.item.id for hit in answer.hits} & nearest_ids)
-                label, most = f"{size:,} vectors{name}", None
-                if size > SearchSettings().exact_rows:
-                    most = 1.0
+                label = f"{size:,} vectors{name}"
+                most = 1.0 if size > SearchSettings().exact_rows else None
                 planned, exact = (1000 * float(np.median(times)) for times in (walks, scans))
                 report.ratio(f"p50 of {label}, by the index", planned, exact, "ms", most=most)
                 report.share(f"recall@{K} of {label}", found / (K * len(queries)), 0.98)

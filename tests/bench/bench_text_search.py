@@ -26,6 +26,7 @@ from app.domain.search import Strategy
 from app.encoders.registry import Registry
 from app.engine.planner import EF_SEARCH
 from app.settings import ModelSettings, SearchSettings
+from tests.bench.search_data import DIMENSIONS
 from tests.servers.app import Service, running
 from tests.servers.postgres import throwaway
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 BATCH = 100
 BLOCK = 25
-DIMENSIONS = 1024
 QUIET = {"OMNIVEC_SEARCH_INDEX_QUIET": "1"}  # instead of 20 s until the index is built
 PATIENCE = 300  # seconds for an index to be built
 SUBJECTS = "cat dog violin bridge rocket teapot river lantern tractor orchid chess whale"

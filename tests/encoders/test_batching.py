@@ -229,7 +229,10 @@ async def test_batches_of_a_slow_tower_are_small(
 # Who goes first
 
 
-async def test_a_search_does_not_wait_for_indexing(tmp_path: Path) -> None:
+async def test_a_search_does_not_wait_for_indexing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "BATCH_SECONDS", 60.0)  # however long the gate is closed
     towers = TinyTowers()
     towers.gated = {"image"}
     async with serving(tmp_path, towers) as service:
@@ -261,7 +264,7 @@ async def test_what_nobody_waits_for_goes_last(tmp_path: Path) -> None:
     towers = TinyTowers()
     async with serving(tmp_path, towers) as service:
         async with held(towers, service, BACKGROUND):
-            asked = [await queued(texts(service, "anew", priority=Priority.BACKGROUND))]
+            asked = [await queued(texts(service, "anew", priority=BACKGROUND))]
             asked.append(await queued(images(service, 1, 2)))
         await asyncio.gather(*asked)
     assert towers.batches == [("image", 2), ("text", 1)]
@@ -270,17 +273,18 @@ async def test_what_nobody_waits_for_goes_last(tmp_path: Path) -> None:
 async def test_the_background_is_not_starved_by_indexing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batching, "BACKGROUND_PATIENCE", 0.05)
+    monkeypatch.setattr(batching, "BACKGROUND_PATIENCE", 0.3)
     towers = TinyTowers()
     towers.seconds = 0.01
     async with serving(tmp_path, towers) as service:
         stream = asyncio.create_task(keep_indexing(service))
-        async with asyncio.timeout(5):
+        await asyncio.to_thread(towers.entered.wait)
+        async with asyncio.timeout(10):
             for _ in range(3):
                 await texts(service, "anew", priority=BACKGROUND)
         stream.cancel()
-    images_first = towers.batches.index(("text", 1))
-    assert images_first > 1
+        await asyncio.wait([stream])
+    assert towers.batches.index(("text", 1)) > 1  # indexing first
     assert towers.batches.count(("text", 1)) == 3
 
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,7 +81,8 @@ def test_every_thread_gets_as_much_to_do_as_the_others(count: int, sizes: list[i
 
 
 def test_callers_do_not_wait_for_each_other() -> None:
-    runner, entered, gate = TowerRunner(torch.device("cpu"), 3), Event(), Event()
+    runner = TowerRunner(torch.device("cpu"), 3)
+    entered, gate = threading.Event(), threading.Event()
 
     def encode_long(piece: slice) -> torch.Tensor:
         entered.set()
@@ -92,10 +92,8 @@ def test_callers_do_not_wait_for_each_other() -> None:
     with ThreadPoolExecutor(1) as other:
         long = other.submit(runner.run, encode_long, 64, {"cpu": 1})
         assert entered.wait(10)
-        assert runner.run(lambda _: torch.ones(1, 3), 1, {"cpu": 1}, one_thread=True).shape == (
-            1,
-            3,
-        )
+        short = runner.run(lambda _: torch.ones(1, 3), 1, {"cpu": 1}, one_thread=True)
+        assert short.shape == (1, 3)
         assert not long.done()
         gate.set()
         assert long.result().shape == (64, 3)
