@@ -16,7 +16,6 @@ from torch.nn import functional
 from app.encoders.audio import log_mel_windows
 from app.encoders.bundled import (
     AUDIO_FILE,
-    ConvTower,
     ModelFilesError,
     assign,
     encode_windows,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from app.encoders.networks import AudioTower
     from app.encoders.towers import Towers
 
 # What the checkpoint makes of this text is kept with the projector: a checkpoint that makes
@@ -72,7 +72,7 @@ class Projector(nn.Module):
 class Ears(nn.Module):
     """Log-mel patches [n, 1, 96, 64] → [n, d] in the checkpoint's space."""
 
-    def __init__(self, tower: ConvTower, projector: Projector) -> None:
+    def __init__(self, tower: AudioTower, projector: Projector) -> None:
         super().__init__()
         self.tower = tower
         self.projector = projector

@@ -1,8 +1,7 @@
 """The bundled model: a MobileNetV2 for images, MiniLM for text, a MobileNetV1 for audio.
 
-The weights lie in OpenCLIP's layout (`open_clip_config.json`, one safetensors file per tower), so
-that OpenCLIP can load image and text too. The modules here are leaner: no normalisation layers,
-no libraries of a thousand architectures in memory, and a text tower that answers in milliseconds.
+A directory holds `config.json` (`dimensions` and `context_length`), the text tower's configuration
+and tokenizer below `text`, and one safetensors file per tower.
 """
 
 from __future__ import annotations
@@ -13,35 +12,31 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.nn import functional
 
 from app.encoders.audio import log_mel_windows
 from app.encoders.fused_convolutions import fuse_convolutions
 from app.encoders.half_weights import halve_weights
 from app.encoders.minilm import BertShape, TextTower, merge_projections, pad_tokens, record
-from app.encoders.mobilenet import MobileNetV1, MobileNetV2, fold_norms
+from app.encoders.networks import AudioTower, ImageTower
 from app.encoders.threads import TowerRunner
 from app.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-CONFIG_FILE: Final = "open_clip_config.json"
+CONFIG_FILE: Final = "config.json"
 TEXT_CONFIG_DIRECTORY: Final = "text"
 TOKENIZER_FILE: Final = "tokenizer.json"
 IMAGE_FILE: Final = "image.safetensors"
 TEXT_FILE: Final = "text.safetensors"
 AUDIO_FILE: Final = "audio.safetensors"
-
-IMAGE_PREFIX: Final = "visual."
-TEXT_PREFIX: Final = "text."
-AUDIO_PREFIX: Final = "audio."
 
 _DTYPES: Final = {
     "float32": torch.float32,
@@ -65,40 +60,13 @@ class ModelFilesError(Unavailable):
         self.reason = reason
 
 
-class MlpHead(nn.Module):
-    """OpenCLIP's `timm_proj="mlp"`: features [n, f] → [n, d] through 2 d hidden units."""
-
-    def __init__(self, features: int, dimensions: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(features, 2 * dimensions)
-        self.fc2 = nn.Linear(2 * dimensions, dimensions, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc2(functional.gelu(self.fc1(x)))
-        return out
-
-
-class ConvTower(nn.Module):
-    """A convolutional trunk and its head: [n, channels, height, width] → [n, d]."""
-
-    def __init__(self, trunk: MobileNetV1 | MobileNetV2, dimensions: int) -> None:
-        super().__init__()
-        self.dimensions = dimensions
-        self.trunk = trunk
-        self.head = nn.ModuleDict({"mlp": MlpHead(trunk.features, dimensions)})
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.head["mlp"](self.trunk(x))
-        return out
-
-
 @dataclass(frozen=True, slots=True)
 class TowerModules:
     """The networks themselves, as inference and training share them."""
 
-    image: ConvTower
+    image: ImageTower
     text: TextTower
-    audio: ConvTower
+    audio: AudioTower
 
 
 class BundledTowers:
@@ -182,7 +150,7 @@ def load_bundled(directory: Path, *, device: str = "cpu", dtype: str = "float32"
     return BundledTowers(modules, tokenizer, torch.device(device), _DTYPES[dtype])
 
 
-def quicken(tower: ConvTower) -> None:
+def quicken(tower: ImageTower | AudioTower) -> None:
     """Prepare a tower for the CPU, in single precision and for inference alone.
 
     What is fused no longer follows the module to another layout, device or type.
@@ -193,34 +161,39 @@ def quicken(tower: ConvTower) -> None:
 
 def load_modules(directory: Path) -> TowerModules:
     """Load the networks of a model directory, float32 on the CPU."""
-    modules = build_modules(_read_json(directory / CONFIG_FILE), directory)
-    _load_conv(modules.image, directory / IMAGE_FILE, IMAGE_PREFIX)
-    _load_conv(modules.audio, directory / AUDIO_FILE, AUDIO_PREFIX)
-    state = read_tensors(directory / TEXT_FILE, TEXT_PREFIX)
-    assign(modules.text, {name: t.float() for name, t in state.items()}, directory / TEXT_FILE)
+    modules = build_modules(directory)
+    for tower, name in (
+        (modules.image, IMAGE_FILE),
+        (modules.text, TEXT_FILE),
+        (modules.audio, AUDIO_FILE),
+    ):
+        _load(tower, directory / name)
     return modules
 
 
-def load_audio_tower(path: Path) -> ConvTower:
+def load_audio_tower(path: Path) -> AudioTower:
     """Load an audio tower by itself, float32 on the CPU; its file tells its dimensions."""
-    last = read_tensors(path, f"{AUDIO_PREFIX}head.mlp.fc2.").get("weight")
+    last = read_tensors(path).get("head.fc2.weight")
     if last is None or last.dim() != 2:
-        raise ModelFilesError(path, f"lacks {AUDIO_PREFIX}head.mlp.fc2.weight")
-    tower = ConvTower(MobileNetV1(), last.shape[0])
-    _load_conv(tower, path, AUDIO_PREFIX)
+        raise ModelFilesError(path, "lacks head.fc2.weight")
+    tower = AudioTower(last.shape[0])
+    _load(tower, path)
     return tower
 
 
-def build_modules(config: Mapping[str, Any], directory: Path) -> TowerModules:
-    """Build the networks that OpenCLIP's configuration describes, untrained."""
-    model = config["model_cfg"]
-    dimensions = int(model["embed_dim"])
-    shape = BertShape.from_config(_read_json(directory / TEXT_CONFIG_DIRECTORY / "config.json"))
-    context = int(model["text_cfg"]["context_length"])
+def build_modules(directory: Path) -> TowerModules:
+    """Build the networks that a directory's configuration describes, untrained."""
+    match _read_json(directory / CONFIG_FILE):
+        case {"dimensions": int(dimensions), "context_length": int(context_length)}:
+            pass
+        case _:
+            reason = "does not say the model's dimensions and context_length"
+            raise ModelFilesError(directory / CONFIG_FILE, reason)
+    shape = BertShape.from_config(_read_json(directory / TEXT_CONFIG_DIRECTORY / CONFIG_FILE))
     return TowerModules(
-        image=ConvTower(MobileNetV2(), dimensions),
-        text=TextTower(shape, dimensions, context),
-        audio=ConvTower(MobileNetV1(), dimensions),
+        image=ImageTower(shape.hidden_size, dimensions),
+        text=TextTower(shape, dimensions, context_length),
+        audio=AudioTower(dimensions),
     )
 
 
@@ -235,15 +208,8 @@ def load_tokenizer(directory: Path, context_length: int) -> Tokenizer:
     return tokenizer
 
 
-def _load_conv(tower: ConvTower, path: Path, prefix: str) -> None:
-    state = read_tensors(path, prefix)
-    try:
-        folded = fold_norms(tower.trunk, without_prefix(state, "trunk."))
-    except KeyError as error:
-        raise ModelFilesError(path, f"lacks {prefix}trunk.{error.args[0]}") from None
-    loaded = {f"trunk.{name}": tensor for name, tensor in folded.items()}
-    loaded |= {name: t.float() for name, t in state.items() if name.startswith("head.")}
-    assign(tower, loaded, path)
+def _load(tower: nn.Module, path: Path) -> None:
+    assign(tower, {name: tensor.float() for name, tensor in read_tensors(path).items()}, path)
 
 
 def assign(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
@@ -255,14 +221,12 @@ def assign(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     module.requires_grad_(requires_grad=False)
 
 
-def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
-    """Read the tensors below a prefix, names without it."""
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file's tensors by name. Missing or damaged: ModelFilesError."""
     if not path.is_file():
         raise ModelFilesError(path, "is missing")
     try:
-        with safe_open(path, framework="pt") as file:
-            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
-            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+        return load_file(path)
     except SafetensorError as error:
         raise ModelFilesError(path, f"is not a safetensors file: {error}") from error
 
@@ -274,12 +238,3 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelFilesError(path, f"is not JSON: {error}") from error
-
-
-def without_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Keep the entries whose name starts with a prefix, and take it off."""
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in state.items()
-        if name.startswith(prefix)
-    }

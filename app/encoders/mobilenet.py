@@ -1,22 +1,16 @@
 """MobileNet V1 and V2 trunks with batch normalisation folded into the convolutions.
 
-Parameters are named as timm names them in `mobilenetv1_100` and `mobilenetv2_100`, so that a
-checkpoint in OpenCLIP's layout maps onto these modules name by name; `fold_norms` removes the
-normalisation layers on the way. Sandler et al. 2018 (V2), Howard et al. 2017 (V1).
+Parameters are named as timm names them in `mobilenetv1_100` and `mobilenetv2_100`. Sandler et al.
+2018 (V2), Howard et al. 2017 (V1).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, cast
+from collections import OrderedDict
+from typing import Literal, cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-NORM_EPS = 1e-5
 
 # Stages of V2: (expansion, channels, blocks, stride); of V1: (channels, blocks, stride).
 _V2_STAGES = (
@@ -28,6 +22,7 @@ _V2_STAGES = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
+_V2_LATE = 5  # the first of the late stages
 _V1_STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
 _STEM_CHANNELS = 32
 
@@ -73,8 +68,6 @@ def _depthwise(channels: int, stride: int, padding: int, activation: Activation)
 class _Separable(nn.Module):
     """Depthwise then pointwise convolution, the latter followed by the activation if asked."""
 
-    norms = (("conv_dw", "bn1"), ("conv_pw", "bn2"))
-
     def __init__(
         self,
         inputs: int,
@@ -97,8 +90,6 @@ class _Separable(nn.Module):
 
 
 class _InvertedResidual(nn.Module):
-    norms = (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3"))
-
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
         super().__init__()
         wide = inputs * expansion
@@ -112,34 +103,51 @@ class _InvertedResidual(nn.Module):
         return cast("Tensor", self.conv_pwl(self.conv_dw(self.conv_pw(x)), shortcut))
 
 
-class MobileNetV2(nn.Module):
-    """RGB in [-1, 1], float [n, 3, h, w] → pooled features [n, 1280]; stride 32."""
-
-    features = 1280
-    norms = (("conv_stem", "bn1"), ("conv_head", "bn2"))
+class MobileNetV2Early(nn.Module):
+    """The stem and the first stages of V2: RGB [n, 3, h, w] → [n, 96, h / 16, w / 16]."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv_stem = Convolution(3, _STEM_CHANNELS, 3, 2, padding=1, activation="relu6")
-        inputs = _STEM_CHANNELS
-        stages: list[nn.Module] = []
-        for expansion, channels, count, stride in _V2_STAGES:
-            blocks: list[nn.Module] = []
-            for index in range(count):
-                step = stride if index == 0 else 1
-                blocks.append(
-                    _Separable(inputs, channels, step, "relu6", same=False, last=False)
-                    if expansion == 1
-                    else _InvertedResidual(inputs, channels, step, expansion)
-                )
-                inputs = channels
-            stages.append(nn.Sequential(*blocks))
-        self.blocks = nn.Sequential(*stages)
-        self.conv_head = Convolution(inputs, self.features, 1, activation="relu6")
+        self.blocks = _v2_stages(range(_V2_LATE))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv_head(self.blocks(self.conv_stem(x)))
-        return x.mean((2, 3))
+        out: Tensor = self.blocks(self.conv_stem(x))
+        return out
+
+
+class MobileNetV2Late(nn.Module):
+    """The last stages of V2: what the first ones give → pooled features [n, 1280]."""
+
+    features = 1280
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = _v2_stages(range(_V2_LATE, len(_V2_STAGES)))
+        self.conv_head = Convolution(_V2_STAGES[-1][1], self.features, 1, activation="relu6")
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv_head(self.blocks(x)).mean((2, 3))
+        return out
+
+
+def _v2_stages(numbers: range) -> nn.Sequential:
+    """Some stages of V2, under the names that they have in the whole."""
+    stages: dict[str, nn.Module] = {}
+    for number in numbers:
+        expansion, channels, count, stride = _V2_STAGES[number]
+        inputs = _V2_STAGES[number - 1][1] if number else _STEM_CHANNELS
+        blocks: list[nn.Module] = []
+        for index in range(count):
+            step = stride if index == 0 else 1
+            blocks.append(
+                _Separable(inputs, channels, step, "relu6", same=False, last=False)
+                if expansion == 1
+                else _InvertedResidual(inputs, channels, step, expansion)
+            )
+            inputs = channels
+        stages[str(number)] = nn.Sequential(*blocks)
+    return nn.Sequential(OrderedDict(stages))
 
 
 class MobileNetV1(nn.Module):
@@ -150,7 +158,6 @@ class MobileNetV1(nn.Module):
     """
 
     features = 1024
-    norms = (("conv_stem", "bn1"),)
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,39 +176,3 @@ class MobileNetV1(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.blocks(self.conv_stem(functional.pad(x, (0, 1, 0, 1))))
         return x.mean((2, 3))
-
-
-def conv_norm_pairs(trunk: nn.Module) -> list[tuple[str, str]]:
-    """Name each convolution of a trunk and the normalisation that follows it in timm's layout."""
-    pairs = []
-    for prefix, module in trunk.named_modules():
-        dot = f"{prefix}." if prefix else ""
-        pairs += [(dot + conv, dot + norm) for conv, norm in getattr(module, "norms", ())]
-    return pairs
-
-
-def fold_norms(trunk: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turn a state dict in timm's names into one for `trunk`, float32. Missing names: KeyError."""
-    folded = {}
-    for conv, norm in conv_norm_pairs(trunk):
-        scale = state[f"{norm}.weight"].float()
-        scale = scale * torch.rsqrt(state[f"{norm}.running_var"].float() + NORM_EPS)
-        mean = state[f"{norm}.running_mean"].float()
-        folded[f"{conv}.weight"] = state[f"{conv}.weight"].float() * scale[:, None, None, None]
-        folded[f"{conv}.bias"] = state[f"{norm}.bias"].float() - mean * scale
-    return folded
-
-
-def unfold_norms(trunk: nn.Module) -> dict[str, Tensor]:
-    """Write a trunk as timm would hold it: each bias becomes that of a neutral normalisation."""
-    state = {}
-    parameters = dict(trunk.named_parameters())
-    for conv, norm in conv_norm_pairs(trunk):
-        weight = parameters[f"{conv}.weight"].detach().contiguous()
-        ones = torch.ones(weight.shape[0])
-        state[f"{conv}.weight"] = weight
-        state[f"{norm}.weight"] = ones
-        state[f"{norm}.bias"] = parameters[f"{conv}.bias"].detach()
-        state[f"{norm}.running_mean"] = torch.zeros_like(ones)
-        state[f"{norm}.running_var"] = ones.clone()
-    return state

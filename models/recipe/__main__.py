@@ -9,7 +9,6 @@ checkpoint there. What changes the corpus or the steps needs another work direct
 from __future__ import annotations
 
 import argparse
-import copy
 import time
 from itertools import chain
 from pathlib import Path
@@ -31,7 +30,7 @@ from models.recipe.files import save_model
 from models.recipe.fit import calibrate, gap_means
 from models.recipe.stages import load, make, pictures, recordings
 from models.recipe.start import Start
-from models.recipe.train import Lesson, Shown, Trainer, average, vectors_of
+from models.recipe.train import Lesson, Shown, Trainer, vectors_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,8 +38,7 @@ if TYPE_CHECKING:
     from models.recipe.corpus import Part
 
 STARTED = time.monotonic()
-SIZES = {"image": 64, "audio": 96}  # examples in a step of one tower alone
-SIZES_TOGETHER = {"image": 32, "audio": 32}
+SIZES = {"image": 64, "audio": 96}  # examples in a step of a tower
 SIZES_OF_HEADS = {"image": 512, "audio": 256}
 
 
@@ -49,23 +47,15 @@ def main() -> None:
     parser.add_argument("--kit", type=Path, required=True, help="the model kit's directory")
     parser.add_argument("--out", type=Path, default=BUNDLED)
     parser.add_argument("--work", type=Path, default=Path.home() / ".cache" / "omnivec-recipe")
-    parser.add_argument("--image-steps", type=int, default=2600, help="of the image tower alone")
-    parser.add_argument("--recall-steps", type=int, default=900, help="of it with mixtures")
-    parser.add_argument("--audio-steps", type=int, default=2000, help="of the audio tower alone")
-    parser.add_argument("--steps", type=int, default=80, help="of all towers, end to end")
-    parser.add_argument("--head-steps", type=int, default=1500, help="of the image head, at last")
+    parser.add_argument("--image-steps", type=int, default=2600, help="of the image tower")
+    parser.add_argument("--audio-steps", type=int, default=2000, help="of the audio tower")
+    parser.add_argument("--head-steps", type=int, default=1000, help="of the image head, at last")
     parser.add_argument("--ear-steps", type=int, default=2000, help="of the audio head, after that")
-    parser.add_argument(
-        "--trained-share",
-        type=float,
-        default=0.7,
-        help="of the image trunk's weights before all towers train; its start has the rest",
-    )
     parser.add_argument("--examples", type=int, default=20_000, help="of each source, at most")
     parser.add_argument(
         "--only",
         choices=("image", "audio"),
-        help="train one tower alone and stop, so that two can train side by side",
+        help="train one tower and stop, so that two can train side by side",
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
@@ -88,7 +78,6 @@ def train(begin: Start, options: argparse.Namespace) -> None:
     """Train the start's towers in place."""
     captions: dict[str, int] = {}
     modules, lessons = begin.modules, {}
-    before = copy.deepcopy(modules.image.trunk)
     for name, tower, names, classifier, kinds in (
         ("image", modules.image, begin.image_names, begin.image_classifier, pictures),
         ("audio", modules.audio, begin.audio_names, begin.audio_classifier, recordings),
@@ -98,31 +87,25 @@ def train(begin: Start, options: argparse.Namespace) -> None:
             make(plan, options.work, options.examples, options.seed, say)
             parts = [load(options.work, kind) for kind in plan]
             examples = gather(parts, tower, classifier, captions, options.work / name, say)
-            start = before if name == "image" else None
-            lessons[name] = Lesson(tower, examples, classifier, names, start)
+            lessons[name] = Lesson(tower, examples, classifier, names)
             say(f"{name}: {len(examples)} examples")
     trainer = Trainer(modules.text, begin.tokenizer, lessons, list(captions), options.seed, say)
     say(f"the start has read {len(captions)} captions")
     steps = {"image": options.image_steps, "audio": options.audio_steps}
-    for name, lesson in lessons.items():
-        trainer.alone(name, steps[name], SIZES[name], options.work / f"{name}.pt")
-        if lesson.start is not None:
-            size = SIZES[name] // 2
-            trainer.recall(name, options.recall_steps, size, options.work / f"{name}-recalled.pt")
+    for name in lessons:
+        trainer.tower(name, steps[name], SIZES[name], options.work / f"{name}.pt")
     if options.only:
         raise SystemExit(f"the {options.only} tower is trained; now the other, or both")
-    average(modules.image.trunk, before.state_dict(), options.trained_share)
-    trainer.together(options.steps, SIZES_TOGETHER, options.work / "towers.pt")
     seen = finish_head(trainer, "image", lessons["image"], options.head_steps, options.work)
-    shown = Shown(vectors_of(modules.image.head["mlp"], seen), lessons["image"].examples.concepts)
+    shown = Shown(vectors_of(modules.image.head, seen), lessons["image"].examples.concepts)
     finish_head(trainer, "audio", lessons["audio"], options.ear_steps, options.work, shown)
 
 
 def finish_head(
     trainer: Trainer, name: str, lesson: Lesson, steps: int, work: Path, shown: Shown | None = None
 ) -> Tensor:
-    """Train a head on what its finished trunk sees, float32 [rows, f], and return that."""
-    seen = features(lesson.tower.trunk, lesson.examples.inputs, work / f"{name}-features.npy", say)
+    """Train a head on what its finished tower sees, float32 [rows, f], and return that."""
+    seen = features(lesson.tower, lesson.examples.rows)
     trainer.head(name, seen, steps, SIZES_OF_HEADS[name], work / f"{name}-head.pt", shown)
     return seen
 

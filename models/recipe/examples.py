@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app.encoders.mobilenet import MobileNetV1, MobileNetV2
+from app.encoders.networks import AudioTower, ImageTower
 from models.recipe.concepts import concepts
 from models.recipe.start import tensor_of
 
@@ -20,15 +20,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from app.encoders.bundled import ConvTower
     from models.recipe.corpus import Part
     from models.recipe.files import Classifier
 
-Trunk = MobileNetV1 | MobileNetV2
+Tower = AudioTower | ImageTower
 
 AT_ONCE = 16  # larger batches of pictures leave the processor's cache
-# The first stages of a trunk, which see edges and textures: they are trained last, with all.
-EARLY_STAGES = {MobileNetV2: 4, MobileNetV1: 3}
+EARLY_STAGES = 3  # of the audio trunk; they see edges and textures, and stay as they are
 
 # How often each source is drawn, and how strongly its likeness to the start's classes is kept.
 SHARES = {
@@ -49,7 +47,7 @@ KEPT_ELSEWHERE = 0.05
 class Examples:
     """Examples of one tower. A picture is one row, a sound a row for each of its windows.
 
-    `rows` holds what the early stages made of them, float16: [rows, 15, 15, 64] for pictures,
+    `rows` holds what the early stages made of them, float16: [rows, 15, 15, 96] for pictures,
     [rows, 12, 8, 256] for sounds. `starts[i]` is example i's first row, `logits` float16
     [rows, classes] what the starting classifier said, `caption_ids[i]` rows of the texts that fit,
     `concepts[i]` what example i is of, and `kept` and `weights` float [examples].
@@ -78,7 +76,7 @@ class Examples:
 
 def gather(
     parts: Sequence[Part],
-    tower: ConvTower,
+    tower: Tower,
     classifier: Classifier,
     captions: dict[str, int],
     cache: Path,
@@ -114,7 +112,7 @@ def gather(
 @torch.no_grad()
 def _look(
     inputs: Sequence[NDArray[Any]],
-    tower: ConvTower,
+    tower: Tower,
     classifier: Classifier,
     files: dict[str, Path],
     say: Callable[[str], None],
@@ -124,8 +122,8 @@ def _look(
     logits: list[NDArray[np.float16]] = []
     for at in range(0, len(inputs), AT_ONCE):
         with half_precision():
-            seen = early(tower.trunk, tensor_of(inputs[at : at + AT_ONCE])).float()
-        features = late(tower.trunk, seen)
+            seen = early(tower, tensor_of(inputs[at : at + AT_ONCE])).float()
+        features = late(tower, seen)
         rows.append(seen.permute(0, 2, 3, 1).half().contiguous().numpy())
         logits.append(functional.linear(features, weight, bias).half().numpy())
         if at % (100 * AT_ONCE) == 0:
@@ -138,23 +136,13 @@ def _look(
 
 
 @torch.no_grad()
-def features(
-    trunk: Trunk, inputs: Sequence[NDArray[Any]], cache: Path, say: Callable[[str], None]
-) -> Tensor:
-    """What a trained trunk makes of its examples, float32 [rows, f]; kept in the file `cache`."""
-    if not cache.exists():
-        parts = []
-        for at in range(0, len(inputs), AT_ONCE):
-            with half_precision():
-                seen = late(trunk, early(trunk, tensor_of(inputs[at : at + AT_ONCE])))
-            parts.append(seen.float().numpy())
-            if at % (500 * AT_ONCE) == 0:
-                say(f"the trained trunk looks at {at} of {len(inputs)}")
-        draft = cache.with_suffix(".draft")
-        with draft.open("wb") as file:
-            np.save(file, np.concatenate(parts))
-        draft.rename(cache)
-    return torch.from_numpy(np.load(cache))
+def features(tower: Tower, rows: NDArray[np.float16]) -> Tensor:
+    """What a trained tower makes of stored rows, as its head takes it: float32 [rows, f]."""
+    parts = []
+    for at in range(0, len(rows), AT_ONCE):
+        with half_precision():
+            parts.append(late(tower, taken(rows[at : at + AT_ONCE])).float())
+    return torch.cat(parts)
 
 
 def half_precision() -> torch.autocast:
@@ -163,27 +151,26 @@ def half_precision() -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16, enabled=supported)
 
 
-def early(trunk: Trunk, x: Tensor) -> Tensor:
-    """The part of a trunk that stays as it is while heads and late stages train."""
-    if isinstance(trunk, MobileNetV1):
-        x = functional.pad(x, (0, 1, 0, 1))
-    return cast("Tensor", trunk.blocks[: EARLY_STAGES[type(trunk)]](trunk.conv_stem(x)))
+def early(tower: Tower, x: Tensor) -> Tensor:
+    """What the stages that stay as they are make of pictures or windows."""
+    if isinstance(tower, ImageTower):
+        return cast("Tensor", tower.early(x))
+    x = tower.trunk.conv_stem(functional.pad(x, (0, 1, 0, 1)))
+    return cast("Tensor", tower.trunk.blocks[:EARLY_STAGES](x))
 
 
-def late(trunk: Trunk, x: Tensor) -> Tensor:
-    """From what `early` gives to pooled features [rows, f]."""
-    x = trunk.blocks[EARLY_STAGES[type(trunk)] :](x)
-    if isinstance(trunk, MobileNetV2):
-        x = trunk.conv_head(x)
-    return x.mean((2, 3))
+def late(tower: Tower, x: Tensor) -> Tensor:
+    """From what `early` gives to the features that the head takes, [rows, f]."""
+    if isinstance(tower, ImageTower):
+        return tower.late(x)
+    return cast("Tensor", tower.trunk.blocks[EARLY_STAGES:](x).mean((2, 3)))
 
 
-def late_parameters(trunk: Trunk) -> list[nn.Parameter]:
-    """What of a trunk trains while `early` stays as it is."""
-    parameters = list(trunk.blocks[EARLY_STAGES[type(trunk)] :].parameters())
-    if isinstance(trunk, MobileNetV2):
-        parameters += trunk.conv_head.parameters()
-    return parameters
+def learning(tower: Tower) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """What of a tower learns: parameters of its late stages, and of its head."""
+    if isinstance(tower, ImageTower):
+        return list(tower.learnt.parameters()), list(tower.head.learnt.parameters())
+    return list(tower.trunk.blocks[EARLY_STAGES:].parameters()), list(tower.head.parameters())
 
 
 def taken(rows: NDArray[np.float16]) -> Tensor:

@@ -38,20 +38,6 @@ def pick(vectors: Tensor, texts: Tensor, right: Tensor, also: Tensor) -> Tensor:
     return functional.cross_entropy(rivals, right)
 
 
-def contrast(one: Tensor, other: Tensor, fits: Tensor) -> Tensor:
-    """InfoNCE in both directions over unit vectors [n, d]; `fits` [n, n] says what is a match.
-
-    What fits several captions is not pushed away from any of them (Radford et al. 2021).
-    """
-    logits = one @ other.T / TEMPERATURE
-    targets = fits.float()
-    losses = [
-        -(t / t.sum(1, keepdim=True) * scores.log_softmax(1)).sum(1).mean()
-        for t, scores in ((targets, logits), (targets.T, logits.T))
-    ]
-    return (losses[0] + losses[1]) / 2
-
-
 def likely(logits: Tensor) -> Tensor:
     """A classifier's logits [n, classes] as shares of classes that sum to 1."""
     if logits.shape[1] >= IMAGENET:
@@ -81,8 +67,3 @@ def keep_logits(now: Tensor, then: Tensor, weights: Tensor) -> Tensor:
         moved = functional.binary_cross_entropy_with_logits(now, old, reduction="none").sum(1)
         moved = moved - functional.binary_cross_entropy(old, old, reduction="none").sum(1)
     return (weights * moved).mean()
-
-
-def keep_likeness(now: Tensor, then: Tensor) -> Tensor:
-    """How far the cosines among texts have moved: mean square over all pairs of [m, d]."""
-    return functional.mse_loss(now @ now.T, then @ then.T)

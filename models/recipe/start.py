@@ -1,12 +1,13 @@
 """The analytic start: a classifier's last layer, read as a mean of its classes' names.
 
 ConSE (Norouzi et al. 2014, arXiv 1312.5650): an image is embedded as the mean of the text
-embeddings of its likely classes, weighted by their probability.
+embeddings of its likely classes, weighted by their probability. The audio head does so in the units
+of its MLP, where GELU is a soft cut: AudioSet's classes do not exclude each other.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-    from app.encoders.bundled import MlpHead, TowerModules
+    from app.encoders.networks import ImageHead, MlpHead
     from models.recipe.files import Classifier
 
-IMAGE_SCALE, IMAGE_THRESHOLD = 2.0, 7.0
 AUDIO_SCALE, AUDIO_THRESHOLD = 1.0, -2.5
+# Of the image classifier's logits: of several likely classes the likeliest must be heard best.
+SHARPNESS = 3.0
 
 
 @torch.no_grad()
@@ -63,28 +65,33 @@ def audio_classes(names: list[str]) -> list[Weighted]:
     return [sound_class_texts(label) for label in names]
 
 
-def install_heads(
-    modules: TowerModules,
-    image: Classifier,
-    audio: Classifier,
-    image_names: Tensor,
-    audio_names: Tensor,
+@torch.no_grad()
+def install_classes(
+    head: ImageHead, classifier: Classifier, names: Tensor, projection: Tensor
 ) -> None:
-    """Write the analytic start into the heads; hidden units left over start unheard.
+    """Make an image head say what its classifier knows (weight [classes, f], bias), and no more.
 
-    The image classifier is without the background class.
+    `names` [classes, d] are unit vectors of the text tower, `projection` [d, width] its last layer,
+    whose columns are orthonormal.
     """
-    image_head = cast("MlpHead", modules.image.head["mlp"])
-    audio_head = cast("MlpHead", modules.audio.head["mlp"])
-    install_head(image_head, image, image_names, IMAGE_SCALE, IMAGE_THRESHOLD)
-    install_head(audio_head, audio, audio_names, AUDIO_SCALE, AUDIO_THRESHOLD)
+    weight, bias = classifier
+    head.known.classifier.weight.copy_(SHARPNESS * weight)
+    head.known.classifier.bias.copy_(SHARPNESS * bias)
+    head.known.names.weight.copy_((names @ projection).T)
+    head.proj.weight.copy_(projection)
+    torch.nn.init.kaiming_normal_(head.learnt.fc1.weight, nonlinearity="relu")
+    head.learnt.fc1.bias.zero_()
+    head.learnt.fc2.weight.zero_()
 
 
 @torch.no_grad()
 def install_head(
     head: MlpHead, classifier: Classifier, names: Tensor, scale: float, threshold: float
 ) -> None:
-    """Make a head of a classifier (weight [classes, f], bias) and its names' vectors."""
+    """Make a head of a classifier (weight [classes, f], bias) and its names' vectors.
+
+    Hidden units left over start unheard.
+    """
     weight, bias = classifier
     count = len(weight)
     torch.nn.init.kaiming_normal_(head.fc1.weight, nonlinearity="relu")
@@ -112,8 +119,6 @@ class Start:
         """`seed` turns text's isometry into 1024 dimensions: one seed, one space."""
         torch.manual_seed(seed)
         self.modules, image, audio = start_towers(kit)
-        self.image_classifier = (image[0][1:], image[1][1:])  # without the background class
-        self.audio_classifier = audio
         self.tokenizer = start_tokenizer()
         text = self.modules.text
         self.image_names = class_vectors(
@@ -122,13 +127,12 @@ class Start:
         self.audio_names = class_vectors(
             text, self.tokenizer, audio_classes(labels(kit, "audioset"))
         )
-        install_heads(
-            self.modules,
-            self.image_classifier,
-            self.audio_classifier,
-            self.image_names,
-            self.audio_names,
-        )
+        self.audio_classifier = audio
+        install_head(self.modules.audio.head, audio, self.audio_names, AUDIO_SCALE, AUDIO_THRESHOLD)
+        weight, bias = image[0][1:], image[1][1:]  # without the background class
+        install_classes(self.modules.image.head, (weight, bias), self.image_names, text.proj.weight)
+        # As the classifier of both ends' features, of which it reads the first.
+        self.image_classifier = (functional.pad(weight, (0, weight.shape[1])), bias)
         for tower in (self.modules.image, self.modules.audio):
             tower.to(memory_format=torch.channels_last)
 

@@ -9,12 +9,13 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from app.encoders.bundled import ConvTower, TowerModules, load_modules, load_tokenizer
+from app.encoders.bundled import TowerModules, load_modules, load_tokenizer
 from app.encoders.cards import CARD_FILE, parse_pair, read_card
 from app.encoders.minilm import BertShape, TextTower
-from app.encoders.mobilenet import MobileNetV1, MobileNetV2
+from app.encoders.networks import AudioTower, ImageTower
 from models.recipe.figures import BUNDLED, README, sha256, table, update_card, with_table
-from models.recipe.files import CONTEXT_LENGTH, DIMENSIONS, IMAGE_SIZE, save_model
+from models.recipe.files import CONTEXT_LENGTH, DIMENSIONS, save_model
+from models.recipe.shapes import SIZE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ def test_card_describes_what_the_recipe_builds() -> None:
     assert card.default
     assert card.dimensions == DIMENSIONS
     assert card.image is not None
-    assert card.image.size == IMAGE_SIZE
+    assert card.image.size == SIZE
     assert card.text is not None
     assert card.text.context_length == CONTEXT_LENGTH
 
@@ -99,9 +100,9 @@ def test_figures_leave_what_people_wrote(tmp_path: Path) -> None:
 def test_saved_model_loads_as_it_was(tmp_path: Path) -> None:
     torch.manual_seed(1)
     modules = TowerModules(
-        ConvTower(MobileNetV2(), DIMENSIONS),
+        ImageTower(BertShape().hidden_size, DIMENSIONS),
         TextTower(BertShape(), DIMENSIONS, CONTEXT_LENGTH),
-        ConvTower(MobileNetV1(), DIMENSIONS),
+        AudioTower(DIMENSIONS),
     )
     words = Tokenizer(WordLevel({"[UNK]": 0, "dog": 1}, unk_token="[UNK]"))
     save_model(modules, words, tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,15 +12,15 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from torch.nn import functional
 
-from app.encoders.bundled import ConvTower, MlpHead
 from app.encoders.minilm import BertShape, TextTower
-from app.encoders.mobilenet import MobileNetV1, MobileNetV2
+from app.encoders.mobilenet import MobileNetV1, MobileNetV2Late
+from app.encoders.networks import CLASSES, AudioTower, ImageHead, ImageTower, MlpHead
 from models.recipe import examples as recipe_examples
 from models.recipe import train
 from models.recipe.corpus import Part
-from models.recipe.examples import early, features, gather, late, late_parameters, taken
-from models.recipe.losses import contrast, keep_logits, keep_names, likely, pick, pool_all
-from models.recipe.start import install_head, tensor_of
+from models.recipe.examples import early, features, gather, late, learning, taken
+from models.recipe.losses import keep_logits, keep_names, likely, pick, pool_all
+from models.recipe.start import install_classes, install_head, tensor_of
 from models.recipe.train import Lesson, Shown, Trainer
 
 if TYPE_CHECKING:
@@ -37,27 +36,6 @@ def silent(_: str) -> None:
 def unit(rows: int, dimensions: int, seed: int = 1) -> torch.Tensor:
     source = torch.Generator().manual_seed(seed)
     return functional.normalize(torch.randn(rows, dimensions, generator=source), dim=1)
-
-
-def test_contrast_is_lower_for_matched_than_for_shuffled() -> None:
-    vectors, fits = unit(16, 32), torch.eye(16, dtype=torch.bool)
-    matched = contrast(vectors, vectors, fits)
-    shuffled = contrast(vectors, vectors.roll(1, 0), fits)
-    assert matched < 0.1
-    assert shuffled > matched + 1
-
-
-def test_contrast_does_not_push_away_what_also_fits() -> None:
-    vectors = unit(4, 32)[[0, 0, 1, 2]]
-    alone = torch.eye(4, dtype=torch.bool)
-    both = alone.clone()
-    both[0, 1] = both[1, 0] = True
-    apart = vectors.clone().requires_grad_()
-    torch.autograd.backward(contrast(apart, vectors, both))
-    assert apart.grad is not None
-    # The two that are the same are matched as well as they can be: little is left to pull.
-    assert apart.grad[:2].norm() < 0.05
-    assert contrast(vectors, vectors, both) == pytest.approx(np.log(2) / 2, abs=0.05)
 
 
 def test_pick_has_no_rival_in_what_also_fits() -> None:
@@ -102,7 +80,7 @@ def test_keep_logits_grows_with_the_distance_from_the_start(classes: int) -> Non
 def test_analytic_head_embeds_near_the_names_of_likely_classes() -> None:
     features, dimensions, classes = 12, 32, 6
     torch.manual_seed(5)
-    head = MlpHead(features, dimensions)
+    head = MlpHead(features, 2 * dimensions, dimensions)
     weight, bias = 3 * torch.eye(classes, features), torch.zeros(classes)
     names = unit(classes, dimensions, seed=6)
     install_head(head, (weight, bias), names, scale=2.0, threshold=7.0)
@@ -119,7 +97,7 @@ def test_analytic_head_embeds_near_the_names_of_likely_classes() -> None:
 
 
 def test_hidden_units_that_the_start_leaves_over_say_nothing() -> None:
-    head = MlpHead(12, 32)
+    head = MlpHead(12, 64, 32)
     install_head(head, (torch.ones(6, 12), torch.zeros(6)), unit(6, 32), 2.0, 7.0)
     assert torch.count_nonzero(head.fc2.weight[:, 6:]) == 0
     assert torch.count_nonzero(head.fc1.weight[6:]) > 0
@@ -141,26 +119,40 @@ def test_sounds_of_several_windows_are_pooled_one_by_one() -> None:
     torch.testing.assert_close(together, functional.normalize(torch.stack(alone), dim=1))
 
 
+def orthonormal(rows: int, columns: int) -> torch.Tensor:
+    return torch.nn.init.orthogonal_(torch.empty(rows, columns))
+
+
+@torch.no_grad()
+def test_image_head_starts_as_the_mean_of_likely_classes_names() -> None:
+    torch.manual_seed(6)
+    head, projection = ImageHead(12, 8, 16), orthonormal(16, 8)
+    classifier = (torch.randn(CLASSES, 12), torch.randn(CLASSES))
+    names = functional.normalize(unit(CLASSES, 8) @ projection.T, dim=1)
+    install_classes(head, classifier, names, projection)
+    features = torch.randn(5, 12)
+    shares = (3 * functional.linear(features, *classifier)).softmax(1)
+    learnt = torch.randn(5, 12)  # of which nothing is heard yet
+    torch.testing.assert_close(head(torch.cat([features, learnt], dim=1)), shares @ names)
+    assert torch.count_nonzero(head.learnt.fc1.weight) > 0
+
+
 @pytest.mark.parametrize(
-    ("trunk", "shape"), [(MobileNetV2, (2, 3, 225, 225)), (MobileNetV1, (2, 1, 96, 64))]
+    ("tower", "shape"),
+    [(ImageTower(8, 16), (2, 3, 225, 225)), (AudioTower(16), (2, 1, 96, 64))],
 )
-def test_early_and_late_stages_are_the_trunk(
-    trunk: type[MobileNetV1 | MobileNetV2], shape: tuple[int, ...]
+def test_early_and_late_stages_and_the_head_are_the_tower(
+    tower: AudioTower | ImageTower, shape: tuple[int, ...]
 ) -> None:
-    torch.manual_seed(9)
-    module = trunk()
-    x = torch.randn(shape)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(9))
     with torch.no_grad():
-        torch.testing.assert_close(late(module, early(module, x)), module(x))
-    torch.autograd.backward(late(module, early(module, x).detach()).sum())
-    learning = {id(p) for p in module.parameters() if p.grad is not None}
-    assert learning == {id(p) for p in late_parameters(module)}
+        torch.testing.assert_close(tower.head(late(tower, early(tower, x))), tower(x))
 
 
-def sounding(tmp_path: Path, captions: dict[str, int]) -> tuple[ConvTower, Examples]:
+def sounding(tmp_path: Path, captions: dict[str, int]) -> tuple[AudioTower, Examples]:
     """An untrained tower and three examples of two sources, the second of three windows."""
     torch.manual_seed(8)
-    tower = ConvTower(MobileNetV1(), 16)
+    tower = AudioTower(16)
     digits, sounds = Part("digits"), Part("sounds")
     random = np.random.default_rng(8)
     loud, long, soft = (
@@ -201,16 +193,14 @@ def teach(name: str, lesson: Lesson, captions: dict[str, int]) -> Trainer:
     return Trainer(text, tokenizer, {name: lesson}, list(captions), 1, silent)
 
 
-def trained(tmp_path: Path, steps: int, *, together: int = 0) -> dict[str, torch.Tensor]:
+def trained(tmp_path: Path, steps: int) -> dict[str, torch.Tensor]:
     """A tiny model's audio tower after so many steps, resumed from what `tmp_path` holds."""
     captions: dict[str, int] = {}
     tower, examples = sounding(tmp_path, captions)
     classifier = (torch.randn(521, MobileNetV1.features), torch.zeros(521))
     lesson = Lesson(tower, examples, classifier, unit(521, 16))
     trainer = teach("audio", lesson, captions)
-    trainer.alone("audio", steps, 3, tmp_path / "audio.pt")
-    if together:
-        trainer.together(together, {"audio": 3}, tmp_path / "towers.pt")
+    trainer.tower("audio", steps, 3, tmp_path / "audio.pt")
     return {name: tensor.clone() for name, tensor in tower.state_dict().items()}
 
 
@@ -221,63 +211,51 @@ def seeing(tmp_path: Path) -> tuple[Lesson, Trainer]:
     """An untrained image tower and its trainer, with four photos and an emoji."""
     torch.manual_seed(7)
     random, captions = np.random.default_rng(7), dict[str, int]()
-    tower = ConvTower(MobileNetV2(), 16).to(memory_format=torch.channels_last)
+    tower = ImageTower(8, 16).to(memory_format=torch.channels_last)
     photos, emoji = Part("clothing"), Part("emoji")
     for part, word in ((photos, "shirt"), (photos, "shoe"), (emoji, "star")) * 2:
         part.add(random.integers(0, 256, (225, 225, 3), dtype=np.uint8), (word,), word)
-    classifier = (torch.randn(1000, MobileNetV2.features), torch.zeros(1000))
+    weight = functional.pad(torch.randn(CLASSES, MobileNetV2Late.features), (0, 1280))
+    classifier = (weight, torch.zeros(CLASSES))
     examples = gather([photos, emoji], tower, classifier, captions, tmp_path / "image", silent)
-    start = copy.deepcopy(tower.trunk)
-    lesson = Lesson(tower, examples, classifier, unit(1000, 16), start)
+    lesson = Lesson(tower, examples, classifier, unit(CLASSES, 16))
     return lesson, teach("image", lesson, captions)
 
 
-def mixtures(lesson: Lesson, trainer: Trainer) -> float:
-    """The loss of some mixtures of photos."""
-    with torch.no_grad():
-        return float(trainer._mixtures(lesson, 8, np.random.default_rng(3)))
-
-
-def test_a_tower_recalls_what_its_start_says_of_mixtures_of_photos(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_what_is_to_learn_changes(tmp_path: Path) -> None:
     lesson, trainer = seeing(tmp_path)
-    monkeypatch.setattr(train, "MIXED_NAMES_KEPT", 0.0)
-    assert mixtures(lesson, trainer) == pytest.approx(0, abs=1e-4)
-    with torch.no_grad():
-        for parameter in late_parameters(lesson.tower.trunk):
-            parameter.add_(0.02 * torch.randn_like(parameter))
-    forgotten = mixtures(lesson, trainer)
-    assert forgotten > 0.01
-    monkeypatch.setattr(train, "WARM_UP", 1)
-    trainer.recall("image", 12, 2, tmp_path / "recalled.pt")
-    assert mixtures(lesson, trainer) < 0.8 * forgotten
+    learns = {id(parameter) for part in learning(lesson.tower) for parameter in part}
+    before = {name: p.detach().clone() for name, p in lesson.tower.named_parameters()}
+    trainer.tower("image", 2, 3, tmp_path / "image.pt")
+    changed = {n for n, p in lesson.tower.named_parameters() if not torch.equal(p, before[n])}
+    assert changed == {n for n, p in lesson.tower.named_parameters() if id(p) in learns}
+    assert {name.split(".")[0] for name in changed} == {"learnt", "head"}
+    assert not any(name.startswith(("head.known", "head.proj")) for name in changed)
 
 
-def test_a_head_learns_from_what_its_finished_trunk_sees(tmp_path: Path) -> None:
+def test_a_head_learns_from_what_its_finished_tower_sees(tmp_path: Path) -> None:
     lesson, trainer = seeing(tmp_path)
-    trunk = {name: tensor.clone() for name, tensor in lesson.tower.trunk.state_dict().items()}
-    cache = tmp_path / "features.npy"
-    seen = features(lesson.tower.trunk, lesson.examples.inputs, cache, silent)
+    state = {name: tensor.clone() for name, tensor in lesson.tower.state_dict().items()}
+    seen = features(lesson.tower, lesson.examples.rows)
     with torch.no_grad():
-        exact = lesson.tower.trunk(tensor_of(lesson.examples.inputs))
+        exact = late(lesson.tower, early(lesson.tower, tensor_of(lesson.examples.inputs)))
     torch.testing.assert_close(seen, exact, atol=0.1 * float(exact.std()), rtol=0.1)
-    torch.testing.assert_close(features(lesson.tower.trunk, [], cache, silent), seen)
 
     seen = torch.rand(seen.shape, generator=torch.Generator().manual_seed(2))
 
     def surprise() -> float:
         """How unlikely the pictures' own captions are."""
         with torch.no_grad():
-            vectors = functional.normalize(lesson.tower.head["mlp"](seen), dim=1)
+            vectors = functional.normalize(lesson.tower.head(seen), dim=1)
             every = np.arange(len(seen))
             return float(trainer._captions("image", vectors, every, np.random.default_rng(1)))
 
     before = surprise()
     trainer.head("image", seen, 40, 6, tmp_path / "head.pt")
     assert surprise() < 0.5 * before
-    for name, tensor in lesson.tower.trunk.state_dict().items():
-        torch.testing.assert_close(tensor, trunk[name])
+    for name, tensor in lesson.tower.state_dict().items():
+        if not name.startswith("head.learnt."):
+            torch.testing.assert_close(tensor, state[name])
 
 
 def test_sounds_learn_to_rank_pictures_as_a_picture_of_the_same_does(tmp_path: Path) -> None:
@@ -291,7 +269,7 @@ def test_sounds_learn_to_rank_pictures_as_a_picture_of_the_same_does(tmp_path: P
 
     def heard() -> torch.Tensor:
         with torch.no_grad():
-            return pool_all(tower.head["mlp"](seen), [1, 3, 1])
+            return pool_all(tower.head(seen), [1, 3, 1])
 
     with torch.no_grad():
         before = float(shown.loss(heard(), examples.concepts))
@@ -335,10 +313,3 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
         trained(broken, 3)
     for name, tensor in trained(broken, 3).items():
         torch.testing.assert_close(tensor, expected[name])
-
-
-def test_all_towers_train_together(tmp_path: Path) -> None:
-    alone = trained(tmp_path, 1)
-    both = trained(tmp_path, 1, together=2)
-    assert any(not torch.equal(alone[name], tensor) for name, tensor in both.items())
-    assert all(tensor.isfinite().all() for tensor in both.values())
