@@ -113,9 +113,9 @@ def test_build_hands_its_options_to_the_recipe(
 ) -> None:
     for name in kit_files.ALL:
         (tmp_path / name).touch()
-    answer = omnivec("build", BUNDLED, "--data", str(tmp_path), "--steps", "soon")
+    answer = omnivec("build", BUNDLED, "--data", str(tmp_path), "--head-steps", "soon")
     assert answer.exit_code == 2
-    assert "--steps: invalid int value: 'soon'" in capfd.readouterr().err
+    assert "--head-steps: invalid int value: 'soon'" in capfd.readouterr().err
 
 
 def test_installation_without_the_recipe_says_so(
