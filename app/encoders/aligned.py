@@ -133,7 +133,7 @@ AGAIN = "make it with `omnivec models align-audio`"
 
 def load_projector(path: Path) -> Projector:
     """Load a projector, float32 on the CPU; its weights tell its sizes."""
-    state = {name: tensor.float() for name, tensor in read_tensors(path).items()}
+    state = read_tensors(path)
     try:
         (hidden, features), (dimensions, _) = (state[f"{n}.weight"].shape for n in ("fc1", "fc2"))
     except (KeyError, ValueError):

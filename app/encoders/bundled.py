@@ -167,17 +167,18 @@ def load_modules(directory: Path) -> TowerModules:
         (modules.text, TEXT_FILE),
         (modules.audio, AUDIO_FILE),
     ):
-        _load(tower, directory / name)
+        assign(tower, read_tensors(directory / name), directory / name)
     return modules
 
 
 def load_audio_tower(path: Path) -> AudioTower:
     """Load an audio tower by itself, float32 on the CPU; its file tells its dimensions."""
-    last = read_tensors(path).get("head.fc2.weight")
+    state = read_tensors(path)
+    last = state.get("head.fc2.weight")
     if last is None or last.dim() != 2:
         raise ModelFilesError(path, "lacks head.fc2.weight")
     tower = AudioTower(last.shape[0])
-    _load(tower, path)
+    assign(tower, state, path)
     return tower
 
 
@@ -208,10 +209,6 @@ def load_tokenizer(directory: Path, context_length: int) -> Tokenizer:
     return tokenizer
 
 
-def _load(tower: nn.Module, path: Path) -> None:
-    assign(tower, {name: tensor.float() for name, tensor in read_tensors(path).items()}, path)
-
-
 def assign(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     """Make tensors a module's parameters without a copy."""
     try:
@@ -222,11 +219,11 @@ def assign(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file's tensors by name. Missing or damaged: ModelFilesError."""
+    """Read a safetensors file, float32 by name. Missing or damaged: ModelFilesError."""
     if not path.is_file():
         raise ModelFilesError(path, "is missing")
     try:
-        return load_file(path)
+        return {name: tensor.float() for name, tensor in load_file(path).items()}
     except SafetensorError as error:
         raise ModelFilesError(path, f"is not a safetensors file: {error}") from error
 

@@ -53,7 +53,6 @@ class Examples:
     `concepts[i]` what example i is of, and `kept` and `weights` float [examples].
     """
 
-    inputs: list[NDArray[Any]]
     rows: NDArray[np.float16]
     starts: NDArray[np.intp]
     logits: NDArray[np.float16]
@@ -94,7 +93,6 @@ def gather(
     kept = [KEPT.get(part.source, KEPT_ELSEWHERE) for part in parts for _ in range(len(part))]
     weights = np.concatenate([np.full(len(p), SHARES[p.source] / len(p)) for p in parts])
     return Examples(
-        inputs=inputs,
         rows=np.load(files["rows"]),
         starts=np.concatenate([[0], np.cumsum(counts)]),
         logits=np.load(files["logits"]),

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from app.encoders.networks import CLASSES
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TEMPERATURE = 0.04
 CLASS_TEMPERATURE = 0.05
-IMAGENET = 1000  # classes, which exclude each other; AudioSet's 521 do not
 
 
 def pool_all(vectors: Tensor, counts: Sequence[int]) -> Tensor:
@@ -40,7 +41,7 @@ def pick(vectors: Tensor, texts: Tensor, right: Tensor, also: Tensor) -> Tensor:
 
 def likely(logits: Tensor) -> Tensor:
     """A classifier's logits [n, classes] as shares of classes that sum to 1."""
-    if logits.shape[1] >= IMAGENET:
+    if _exclude_each_other(logits):
         return logits.softmax(1)
     each = logits.sigmoid()
     shares: Tensor = each / each.sum(1, keepdim=True)
@@ -59,7 +60,7 @@ def keep_names(vectors: Tensor, names: Tensor, shares: Tensor, weights: Tensor) 
 
 def keep_logits(now: Tensor, then: Tensor, weights: Tensor) -> Tensor:
     """How far the trunk has moved from what the starting classifier reads in it, weighted [n]."""
-    if now.shape[1] >= IMAGENET:
+    if _exclude_each_other(now):
         old = then.log_softmax(1)
         moved = (old.exp() * (old - now.log_softmax(1))).sum(1)
     else:
@@ -67,3 +68,8 @@ def keep_logits(now: Tensor, then: Tensor, weights: Tensor) -> Tensor:
         moved = functional.binary_cross_entropy_with_logits(now, old, reduction="none").sum(1)
         moved = moved - functional.binary_cross_entropy(old, old, reduction="none").sum(1)
     return (weights * moved).mean()
+
+
+def _exclude_each_other(logits: Tensor) -> bool:
+    """Whether logits are of ImageNet's classes; several of AudioSet's 521 may be heard at once."""
+    return logits.shape[1] == CLASSES

@@ -19,11 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app.encoders.networks import ImageHead
+from app.encoders.networks import CLASSES, ImageHead
 from models.recipe.examples import half_precision, late, learning, taken
 from models.recipe.losses import (
     CLASS_TEMPERATURE,
-    IMAGENET,
     keep_logits,
     keep_names,
     likely,
@@ -54,7 +53,7 @@ NAMES_KEPT_AT_LAST = {"image": 8.0, "audio": 0.6}
 SHARPNESS_AT_LAST = {"image": SHARPNESS, "audio": 1.0}
 # Of photos that it did not learn from, what the image head has learnt is to say little.
 QUIET = 2.0
-LOGITS_KEPT = 2.0
+LOGITS_KEPT = 2.0  # for sounds: what reads the image classifier's logits stays as it is
 MADE_UP_KEPT = 0.5
 FINAL_HEAD_RATE = 5e-4
 SHOWN = 3.0  # of sounds, against picking captions: few of them are of what there are pictures of
@@ -281,7 +280,7 @@ class Trainer:
         base = base * torch.from_numpy(source.uniform(0.2, 1.0, (MADE_UP, 1))).float()
         towards = weight[classes].clamp(min=0)
         said = (base * weight[classes]).sum(1) + bias[classes]
-        low, high = (8.0, 15.0) if len(weight) >= IMAGENET else (0.0, 4.0)
+        low, high = (8.0, 15.0) if len(weight) == CLASSES else (0.0, 4.0)
         wanted = torch.from_numpy(source.uniform(low, high, MADE_UP)).float()
         length = (wanted - said).clamp(min=0) / (towards * weight[classes]).sum(1).clamp(min=1e-6)
         made = base + length[:, None] * towards
