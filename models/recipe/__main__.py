@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from safetensors.numpy import save_file
 
 from app.domain.modality import Modality
@@ -59,6 +60,12 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
+        "--device",
+        type=torch.device,
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where to train: %(default)s, unless another is given",
+    )
+    parser.add_argument(
         "--measure-only", action="store_true", help="calibrate and measure the towers in OUT"
     )
     options = parser.parse_args()
@@ -68,7 +75,9 @@ def main() -> None:
         options.work.mkdir(parents=True, exist_ok=True)
         begin = Start(options.kit, options.seed)
         say("the start is built")
-        train(begin, options)
+        with options.device:
+            begin.move(options.device)
+            train(begin, options)
         save_model(begin.modules, begin.tokenizer, options.out)
         say(f"wrote the towers to {options.out}")
     finish(options)

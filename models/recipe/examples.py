@@ -122,8 +122,8 @@ def _look(
         with half_precision():
             seen = early(tower, tensor_of(inputs[at : at + AT_ONCE])).float()
         features = late(tower, seen)
-        rows.append(seen.permute(0, 2, 3, 1).half().contiguous().numpy())
-        logits.append(functional.linear(features, weight, bias).half().numpy())
+        rows.append(seen.permute(0, 2, 3, 1).half().contiguous().cpu().numpy())
+        logits.append(functional.linear(features, weight, bias).half().cpu().numpy())
         if at % (100 * AT_ONCE) == 0:
             say(f"the start looks at {at} of {len(inputs)}")
     for name, parts in (("rows", rows), ("logits", logits)):
@@ -144,9 +144,13 @@ def features(tower: Tower, rows: NDArray[np.float16]) -> Tensor:
 
 
 def half_precision() -> torch.autocast:
-    """Convolutions in bfloat16 where the processor has instructions for it: twice as fast."""
-    supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001
-    return torch.autocast("cpu", torch.bfloat16, enabled=supported)
+    """Convolutions in bfloat16 where the device has instructions for it: twice as fast."""
+    device = torch.get_default_device().type
+    if device == "cpu":
+        supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001
+    else:
+        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device, torch.bfloat16, enabled=supported)
 
 
 def early(tower: Tower, x: Tensor) -> Tensor:
@@ -173,7 +177,7 @@ def learning(tower: Tower) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
 
 def taken(rows: NDArray[np.float16]) -> Tensor:
     """Stored rows as the late stages take them: float32 [n, channels, height, width]."""
-    x = torch.from_numpy(rows).permute(0, 3, 1, 2)
+    x = torch.as_tensor(rows).permute(0, 3, 1, 2)
     return x.float().contiguous(memory_format=torch.channels_last)
 
 

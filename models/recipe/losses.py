@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -23,9 +24,9 @@ def pool_all(vectors: Tensor, counts: Sequence[int]) -> Tensor:
     As the service pools them: each window's unit vector counts alike.
     """
     units = functional.normalize(vectors.float(), dim=1)
-    owner = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    sums = torch.zeros(len(counts), units.shape[1]).to(units)
-    return functional.normalize(sums.index_add(0, owner.to(units.device), units), dim=1)
+    owner = torch.as_tensor(np.repeat(np.arange(len(counts)), counts), device=units.device)
+    sums = units.new_zeros(len(counts), units.shape[1])
+    return functional.normalize(sums.index_add(0, owner, units), dim=1)
 
 
 def pick(vectors: Tensor, texts: Tensor, right: Tensor, also: Tensor) -> Tensor:

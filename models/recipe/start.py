@@ -106,9 +106,9 @@ def tensor_of(inputs: Iterable[NDArray[Any]]) -> Tensor:
     """Stack pictures or windows as a trunk takes them: [n, channels, height, width]."""
     rows = list(inputs)
     if rows[0].dtype == np.uint8:
-        batch = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+        batch = torch.as_tensor(np.stack(rows)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
     else:
-        batch = torch.from_numpy(np.concatenate(rows).astype(np.float32)).unsqueeze(1)
+        batch = torch.as_tensor(np.concatenate(rows).astype(np.float32)).unsqueeze(1)
     return batch.contiguous(memory_format=torch.channels_last)
 
 
@@ -135,6 +135,18 @@ class Start:
         self.image_classifier = (functional.pad(weight, (0, weight.shape[1])), bias)
         for tower in (self.modules.image, self.modules.audio):
             tower.to(memory_format=torch.channels_last)
+
+    def move(self, device: torch.device) -> None:
+        """Take all networks and vectors to a device."""
+        for tower in (self.modules.image, self.modules.text, self.modules.audio):
+            tower.to(device)
+        self.image_names, self.audio_names = (
+            names.to(device) for names in (self.image_names, self.audio_names)
+        )
+        self.image_classifier, self.audio_classifier = (
+            (weight.to(device), bias.to(device))
+            for weight, bias in (self.image_classifier, self.audio_classifier)
+        )
 
     def original_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors of the sentence model as it was: projecting it was an isometry."""

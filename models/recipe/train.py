@@ -5,6 +5,8 @@ it is; what the starting classifiers knew is distilled: their classes' shares in
 the classes' names, their logits into the late stages, and, for classes of which the corpus holds no
 example, from features made up for them. An image classifier is a part of its tower that does not
 learn, beside which the other part must not drown it.
+
+All of it runs on PyTorch's default device, where the towers must be.
 """
 
 from __future__ import annotations
@@ -158,7 +160,7 @@ class Trainer:
         lesson = self._lessons[name]
         head, examples = lesson.tower.head, lesson.examples
         _, parameters = learning(lesson.tower)
-        logits = SHARPNESS_AT_LAST[name] * torch.from_numpy(examples.logits).float()
+        logits = SHARPNESS_AT_LAST[name] * torch.as_tensor(examples.logits).float()
         # Of drawings, shapes and speech, for which the start was not made, nothing is kept now.
         kept = (examples.kept == 1).astype(np.float32)
         kept_rows = np.flatnonzero(np.repeat(kept, np.diff(examples.starts)))
@@ -166,11 +168,11 @@ class Trainer:
 
         def mixtures(source: np.random.Generator) -> tuple[Tensor, Tensor]:
             one, other = (source.choice(kept_rows, size) for _ in range(2))
-            share = torch.from_numpy(source.uniform(0.5, 1, (size, 1))).float()
+            share = torch.as_tensor(source.uniform(0.5, 1, (size, 1))).float()
             mixed = share * seen[one] + (1 - share) * seen[other]
             said = share * logits[one] + (1 - share) * logits[other]
             noise = source.normal(0, 1, mixed.shape) * source.uniform(0, MOST_DISTURBED, (size, 1))
-            disturbed = mixed * torch.from_numpy(np.exp(noise)).float()
+            disturbed = mixed * torch.as_tensor(np.exp(noise)).float()
             moved = functional.linear(disturbed - mixed, lesson.classifier[0])
             return disturbed, said + SHARPNESS_AT_LAST[name] * moved
 
@@ -182,7 +184,7 @@ class Trainer:
                 out = head(torch.cat([seen[rows], made]))
             vectors = pool_all(out[: len(rows)], counts)
             shares = _means(likely(logits[rows]), counts)
-            weights = torch.from_numpy(kept[chosen])
+            weights = torch.as_tensor(kept[chosen])
             known = keep_names(vectors, lesson.names, shares, weights)
             mixed = functional.normalize(out[len(rows) :].float(), dim=1)
             known = known + keep_names(mixed, lesson.names, likely(said), torch.ones(size))
@@ -212,7 +214,7 @@ class Trainer:
         """
         first = 0
         if checkpoint.exists():
-            saved = torch.load(checkpoint)
+            saved = torch.load(checkpoint, map_location="cpu")  # training may go on elsewhere
             module.load_state_dict(saved["module"])
             optimiser.load_state_dict(saved["optimiser"])
             first = saved["steps"]
@@ -243,11 +245,11 @@ class Trainer:
             features = late(tower, taken(examples.rows[rows]))
         features = features.float()
         vectors = pool_all(tower.head(features), counts)
-        kept = torch.from_numpy(examples.kept[chosen])
-        by_row = torch.repeat_interleave(kept, torch.tensor(counts))
-        then = torch.from_numpy(examples.logits[rows]).float()
+        kept = examples.kept[chosen]
+        by_row = torch.as_tensor(np.repeat(kept, counts))
+        then = torch.as_tensor(examples.logits[rows]).float()
         shares = _means(likely(then), counts)
-        known = NAMES_KEPT[name] * keep_names(vectors, lesson.names, shares, kept)
+        known = NAMES_KEPT[name] * keep_names(vectors, lesson.names, shares, torch.as_tensor(kept))
         now = functional.linear(features, *lesson.classifier)
         known = known + LOGITS_KEPT * keep_logits(now, then, by_row)
         known = known + MADE_UP_KEPT * self._made_up(lesson, features.detach(), source)
@@ -262,11 +264,12 @@ class Trainer:
         own = np.array(list(chain(*fit)))
         candidates = np.unique(np.concatenate([self._always[name], others, own]))
         places = [np.searchsorted(candidates, ids) for ids in fit]
-        also = torch.zeros(len(fit), len(candidates), dtype=torch.bool)
+        also = np.zeros((len(fit), len(candidates)), dtype=np.bool_)
         for row, place in enumerate(places):
-            also[row, torch.from_numpy(place)] = True
+            also[row, place] = True
         right = torch.tensor([int(source.choice(place)) for place in places])
-        return pick(vectors, self._texts[torch.from_numpy(candidates)], right, also)
+        candidate_texts = self._texts[torch.as_tensor(candidates)]
+        return pick(vectors, candidate_texts, right, torch.as_tensor(also))
 
     def _made_up(self, lesson: Lesson, features: Tensor, source: np.random.Generator) -> Tensor:
         """Keep the head's knowledge of all classes, on features made up for some of them.
@@ -275,13 +278,13 @@ class Trainer:
         that class as firmly as it does of a good example.
         """
         weight, bias = lesson.classifier
-        classes = torch.from_numpy(source.integers(0, len(weight), MADE_UP))
-        base = features[torch.from_numpy(source.integers(0, len(features), MADE_UP))]
-        base = base * torch.from_numpy(source.uniform(0.2, 1.0, (MADE_UP, 1))).float()
+        classes = torch.as_tensor(source.integers(0, len(weight), MADE_UP))
+        base = features[torch.as_tensor(source.integers(0, len(features), MADE_UP))]
+        base = base * torch.as_tensor(source.uniform(0.2, 1.0, (MADE_UP, 1))).float()
         towards = weight[classes].clamp(min=0)
         said = (base * weight[classes]).sum(1) + bias[classes]
         low, high = (8.0, 15.0) if len(weight) == CLASSES else (0.0, 4.0)
-        wanted = torch.from_numpy(source.uniform(low, high, MADE_UP)).float()
+        wanted = torch.as_tensor(source.uniform(low, high, MADE_UP)).float()
         length = (wanted - said).clamp(min=0) / (towards * weight[classes]).sum(1).clamp(min=1e-6)
         made = base + length[:, None] * towards
         shares = likely(functional.linear(made, weight, bias))

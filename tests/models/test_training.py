@@ -10,8 +10,10 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
+from app.encoders import minilm
 from app.encoders.minilm import BertShape, TextTower
 from app.encoders.mobilenet import MobileNetV1, MobileNetV2Late
 from app.encoders.networks import CLASSES, AudioTower, ImageHead, ImageTower, MlpHead
@@ -21,7 +23,7 @@ from models.recipe.corpus import Part
 from models.recipe.examples import early, features, gather, late, learning, taken
 from models.recipe.losses import keep_logits, keep_names, likely, pick, pool_all
 from models.recipe.start import install_classes, install_head, tensor_of
-from models.recipe.train import Lesson, Shown, Trainer
+from models.recipe.train import Lesson, Shown, Trainer, vectors_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -302,6 +304,32 @@ def test_sounds_learn_to_rank_pictures_as_a_picture_of_the_same_does(tmp_path: P
 def test_a_batch_of_which_there_is_no_picture_costs_nothing() -> None:
     shown = Shown(unit(2, 16), ["rain", "moon"])
     assert shown.loss(unit(3, 16, seed=2), ["one", "two", "three"]) == 0
+
+
+def test_a_lesson_stays_on_its_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine without the device as well: fake tensors know where they would be."""
+    lesson, _ = seeing(tmp_path)
+    losses: dict[str, torch.device] = {}
+
+    def one_step(*arguments: Any) -> None:
+        _, title, _, _, loss, *_ = arguments
+        losses[title] = loss(np.random.default_rng(1)).device
+
+    monkeypatch.setattr(Trainer, "_descend", one_step)
+    monkeypatch.setattr(minilm, "_are_whole", lambda _: False)  # a fake text holds no words
+    with FakeTensorMode(), torch.device("cuda"):
+        tower, names = ImageTower(8, 16), torch.randn(CLASSES, 16)
+        classifier = (torch.randn(CLASSES, 2 * FEATURES), torch.zeros(CLASSES))
+        there = Lesson(tower, lesson.examples, classifier, names)
+        trainer = teach("image", there, {"shirt": 0, "shoe": 1, "star": 2})
+        trainer.tower("image", 1, 3, tmp_path / "image.pt")
+        seen = features(tower, lesson.examples.rows)
+        shown = Shown(vectors_of(tower.head, seen), lesson.examples.concepts)
+        trainer.head("image", seen, 1, 6, tmp_path / "head.pt", shown)
+    assert {title: device.type for title, device in losses.items()} == {
+        "the image tower": "cuda",
+        "the image head": "cuda",
+    }
 
 
 def test_an_interrupted_training_ends_as_if_it_had_not_been(
