@@ -40,7 +40,7 @@ KIT = "Directory of the model kit; models/README.md says what it holds."
 def build(context: click.Context, data: Path, options: tuple[str, ...]) -> None:
     """Train a model anew from the model kit, measure it and write its card.
 
-    Takes an hour on two cores and goes on where it was stopped.
+    Takes over two hours on two cores, and goes on where it was stopped.
     """
     with told_plainly():
         _recipe("kit").require(data)
