@@ -2,10 +2,10 @@
 
     python -m tests.bench.bench_migration [--texts 20000] [--photos 600]
 
-A collection of texts and one of photos go over to a copy of the bundled model, while searches go on
-one after the other. The baseline decodes and encodes the same content in batches of the same size
-and does nothing else: nothing is read from the database or the store, nothing is written, no index
-is built, and nobody searches.
+A collection of texts and one of photos go over to a copy of the bundled model, and back while
+searches go on one after the other. The baseline decodes and encodes the same content in batches of
+the same size and does nothing else: nothing is read from the database or the store, nothing is
+written, and no index is built.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ async def fill(api: httpx.AsyncClient, kind: str, bodies: Sequence[bytes]) -> tu
     return path, time.perf_counter() - started
 
 
-async def migrate(api: httpx.AsyncClient, path: str) -> dict[str, float]:
-    """Migrate a collection; the seconds of each state."""
-    begun = await api.post(f"{path}/migrations", json={"model_id": COPY})
+async def migrate(api: httpx.AsyncClient, path: str, model_id: str) -> dict[str, float]:
+    """Change a collection's model; the seconds of each state."""
+    begun = await api.post(f"{path}/migrations", json={"model_id": model_id})
     url = f"{path}/migrations/{begun.raise_for_status().json()['id']}"
     seconds: dict[str, float] = {}
     last = time.perf_counter()
@@ -115,26 +115,30 @@ async def measure(
     api: httpx.AsyncClient, kind: str, bodies: Sequence[bytes], number: int, least: float
 ) -> None:
     path, indexed = await fill(api, kind, bodies)
+    print(f"{kind}: {number:,}", flush=True)
+    print(f"  tower alone {number / least:7.1f} a second   indexing {number / indexed:7.1f}")
+    report("there", await migrate(api, path, COPY), number, least)
     searches = Searches(api, path)
     for _ in range(WARM_UP):
         await searches.one()
     before = [await searches.one() for _ in range(SEARCHES)]
     end = asyncio.Event()
     searching = asyncio.create_task(searches.until(end))
-    states = await migrate(api, path)
+    states = await migrate(api, path, ModelSettings().default)
     end.set()
     during = await searching
-    whole = sum(states.values())
-    print(f"{kind}: {number}")
-    print(f"  tower alone {number / least:7.1f} a second   indexing {number / indexed:7.1f}")
-    told = ", ".join(f"{state} {taken:.1f} s" for state, taken in states.items())
-    print(f"  migration   {number / whole:7.1f} a second   ({told})")
-    print(f"  ratio, embedding anew to the tower alone: {least / states['embedding']:.2f}")
+    report("back, beside searches", states, number, least)
     p50, p50_during = statistics.median(before), statistics.median(during)
     print(
         f"  search p50 {p50 * 1000:.1f} ms before, {p50_during * 1000:.1f} ms during "
-        f"({len(during)} searches); ratio {p50_during / p50:.2f}"
+        f"({len(during):,} searches); ratio {p50_during / p50:.2f}"
     )
+
+
+def report(title: str, states: dict[str, float], number: int, least: float) -> None:
+    told = ", ".join(f"{state} {seconds:.1f} s" for state, seconds in states.items())
+    print(f"  {title}: {number / sum(states.values()):.1f} a second ({told})")
+    print(f"    ratio, embedding anew to the tower alone: {least / states['embedding']:.2f}")
 
 
 def encode_alone(model: Model, texts: Sequence[str], batch: int) -> float:
