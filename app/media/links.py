@@ -28,4 +28,6 @@ def validity(now: float, ttl: int) -> Validity:
     """
     window = max(1, ttl // _WINDOWS_PER_TTL)
     since = int(now) // window * window
-    return Validity(since, since + max(1, ttl))
+    # A quarter of less than four seconds is less than the second that times are told in.
+    spare = 1 if ttl < _WINDOWS_PER_TTL else 0
+    return Validity(since, since + ttl + spare)
