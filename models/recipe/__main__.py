@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--device",
-        type=torch.device,
+        type=usable_device,
         default="cuda" if torch.cuda.is_available() else "cpu",
         help="where to train: %(default)s, unless another is given",
     )
@@ -81,6 +81,18 @@ def main() -> None:
         save_model(begin.modules, begin.tokenizer, options.out)
         say(f"wrote the towers to {options.out}")
     finish(options)
+
+
+def usable_device(name: str) -> torch.device:
+    """Read `cpu` or `cuda`, with a number or without, of a device that is there."""
+    try:
+        device = torch.empty(0, device=name).device
+    except (AssertionError, RuntimeError) as error:
+        message = str(error).partition("\n")[0]
+        raise argparse.ArgumentTypeError(message) from None
+    if device.type not in {"cpu", "cuda"}:
+        raise argparse.ArgumentTypeError(f"{name} is neither cpu nor cuda")
+    return device
 
 
 def train(begin: Start, options: argparse.Namespace) -> None:

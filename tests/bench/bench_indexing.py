@@ -29,6 +29,8 @@ from tests.servers.app import running
 from tests.servers.postgres import throwaway
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from app.domain.media import ImageInput
 
 BATCH = 100
@@ -70,24 +72,23 @@ async def alone(data: list[bytes], decoders: Decoders, model: Model, batch: int)
     return time.perf_counter() - started
 
 
-async def served(bodies: list[bytes], api: httpx.AsyncClient, name: str) -> float:
-    """Return the seconds that the service takes, two requests at a time."""
+async def served(bodies: Sequence[bytes], api: httpx.AsyncClient, name: str) -> tuple[str, float]:
+    """Index into a new collection, two requests at a time; its path and the seconds."""
     created = await api.post("/v1/vectors/collections", json={"name": name})
-    path = f"/v1/vectors/collections/{created.raise_for_status().json()['id']}/index"
+    path = f"/v1/vectors/collections/{created.raise_for_status().json()['id']}"
     slots = asyncio.Semaphore(2)
 
     async def send(body: bytes) -> None:
         async with slots:
-            answer = await api.post(
-                path, content=body, headers={"content-type": "application/json"}
-            )
+            headers = {"content-type": "application/json"}
+            answer = await api.post(f"{path}/index", content=body, headers=headers)
             answer.raise_for_status()
 
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for body in bodies:
             group.create_task(send(body))
-    return time.perf_counter() - started
+    return path, time.perf_counter() - started
 
 
 def request(batch: list[bytes]) -> bytes:
@@ -109,7 +110,7 @@ async def measure(url: str, number: int) -> None:
         await served(bodies[:1], api, next(names))
         for _ in range(ROUNDS):
             least = await alone(data, decoders, model, settings.batch_size)
-            whole = await served(bodies, api, next(names))
+            _, whole = await served(bodies, api, next(names))
             ratios.append(least / whole)
             print(
                 f"decoding and tower alone {number / least:6.1f} photos/s   "

@@ -1,6 +1,6 @@
 """Changing a collection's model at size, against what the towers alone take for its content.
 
-    python -m tests.bench.bench_migration [--texts 20000] [--photos 600]
+    python -m tests.bench.bench_migration [--texts 10000] [--photos 400]
 
 A collection of texts and one of photos go over to a copy of the bundled model, and back while
 searches go on one after the other. The baseline decodes and encodes the same content in batches of
@@ -26,7 +26,7 @@ import httpx
 from app.encoders.registry import Model, Registry
 from app.media.decoder_pool import Decoders
 from app.settings import ROOT, MediaSettings, ModelSettings
-from tests.bench.bench_indexing import alone, photos, request
+from tests.bench.bench_indexing import BATCH, alone, photos, request, served
 from tests.bench.bench_text_search import sentence
 from tests.servers.app import running
 from tests.servers.postgres import throwaway
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COPY = "copied-embedding"
-BATCH = 100
 POLL_SECONDS = 0.2
 PATIENCE = 3600
 WARM_UP = 20
@@ -72,25 +71,6 @@ class Searches:
         return seconds
 
 
-async def fill(api: httpx.AsyncClient, kind: str, bodies: Sequence[bytes]) -> tuple[str, float]:
-    """Index requests two at a time; the collection's path and the seconds."""
-    created = await api.post("/v1/vectors/collections", json={"name": f"bench {kind}"})
-    path = f"/v1/vectors/collections/{created.raise_for_status().json()['id']}"
-    slots = asyncio.Semaphore(2)
-
-    async def send(body: bytes) -> None:
-        async with slots:
-            headers = {"content-type": "application/json"}
-            answer = await api.post(f"{path}/index", content=body, headers=headers)
-            answer.raise_for_status()
-
-    started = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for body in bodies:
-            group.create_task(send(body))
-    return path, time.perf_counter() - started
-
-
 async def migrate(api: httpx.AsyncClient, path: str, model_id: str) -> dict[str, float]:
     """Change a collection's model; the seconds of each state."""
     begun = await api.post(f"{path}/migrations", json={"model_id": model_id})
@@ -114,7 +94,7 @@ async def migrate(api: httpx.AsyncClient, path: str, model_id: str) -> dict[str,
 async def measure(
     api: httpx.AsyncClient, kind: str, bodies: Sequence[bytes], number: int, least: float
 ) -> None:
-    path, indexed = await fill(api, kind, bodies)
+    path, indexed = await served(bodies, api, f"bench {kind}")
     print(f"{kind}: {number:,}", flush=True)
     print(f"  tower alone {number / least:7.1f} a second   indexing {number / indexed:7.1f}")
     report("there", await migrate(api, path, COPY), number, least)
@@ -173,8 +153,8 @@ async def run(url: str, texts: int, pictures: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--texts", type=int, default=20_000)
-    parser.add_argument("--photos", type=int, default=600)
+    parser.add_argument("--texts", type=int, default=10_000)
+    parser.add_argument("--photos", type=int, default=400)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, throwaway() as url:
         copy_model(Path(directory))

@@ -118,6 +118,19 @@ def test_build_hands_its_options_to_the_recipe(
     assert "--head-steps: invalid int value: 'soon'" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("device", ["toaster", "cuda:99", "meta"])
+def test_build_refuses_a_device_that_it_cannot_train_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], device: str
+) -> None:
+    for name in kit_files.ALL:
+        (tmp_path / name).touch()
+    answer = omnivec("build", BUNDLED, "--data", str(tmp_path), "--device", device)
+    assert answer.exit_code == 2
+    told = capfd.readouterr().err
+    assert "argument --device: " in told
+    assert "Traceback" not in told
+
+
 def test_installation_without_the_recipe_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
