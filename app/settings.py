@@ -54,6 +54,7 @@ class Device(StrEnum):
 
 
 class Precision(StrEnum):
+    AUTO = "auto"
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
@@ -234,10 +235,11 @@ class ModelSettings:
     device: Device = knob("DEVICE", Device.AUTO, "`cpu`, `cuda`, or `auto`: cuda if there.")
     precision: Precision = knob(
         "PRECISION",
-        Precision.FLOAT32,
-        "Arithmetic of the towers: `float32`, `bfloat16` or `float16`.",
+        Precision.AUTO,
+        "Arithmetic of the towers: `float32`, `bfloat16`, `float16`, or `auto`: float32, but 8-bit "
+        "integers in the bundled model's text tower on a CPU.",
     )
-    threads: int = knob("TORCH_THREADS", 0, "CPU threads of the towers; 0: one per core.")
+    threads: int = knob("TOWER_THREADS", 0, "CPU threads of the towers; 0: one per core.")
     idle_unload: float = knob(
         "MODEL_IDLE_UNLOAD", 0.0, "Seconds without use after which a model is unloaded; 0: never."
     )

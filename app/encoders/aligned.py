@@ -14,17 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from app.encoders.audio import log_mel_windows
-from app.encoders.bundled import (
-    AUDIO_FILE,
-    ModelFilesError,
-    assign,
-    encode_windows,
-    load_audio_tower,
-    quicken,
-    read_tensors,
-)
+from app.encoders.bundled import encode_windows, load_audio_tower
 from app.encoders.checkpoints import PROJECTOR_FILE
-from app.encoders.threads import TowerRunner
+from app.encoders.model_files import AUDIO_FILE, ModelFilesError
+from app.encoders.modules import assign, read_tensors
+from app.encoders.threads import TowerRunner, unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from app.encoders.networks import AudioTower
+    from app.encoders.onnx_graph import Encode
     from app.encoders.towers import Towers
 
 # What the checkpoint makes of this text is kept with the projector: a checkpoint that makes
@@ -69,29 +63,19 @@ class Projector(nn.Module):
         return self(functional.normalize(vectors - self.mean, dim=1))  # type: ignore[no-any-return]
 
 
-class Ears(nn.Module):
-    """Log-mel patches [n, 1, 96, 64] → [n, d] in the checkpoint's space."""
-
-    def __init__(self, tower: AudioTower, projector: Projector) -> None:
-        super().__init__()
-        self.tower = tower
-        self.projector = projector
-
-    def forward(self, patches: Tensor) -> Tensor:
-        return self.projector.hear(functional.normalize(self.tower(patches), dim=1))
-
-
 class AlignedTowers:
     """A checkpoint's towers for images and text, and ears; see `Towers` for the contract."""
 
-    def __init__(self, base: Towers, ears: Ears, device: torch.device) -> None:
+    def __init__(
+        self, base: Towers, hears: Encode, projector: Projector, runner: TowerRunner
+    ) -> None:
+        """`hears` runs the bundled audio tower, to as many dimensions as the projector takes."""
         self._base = base
-        if device.type == "cpu":
-            quicken(ears.tower)
-        # In single precision: next to a checkpoint's towers this one costs nothing.
-        self._ears = ears.to(device).to(memory_format=torch.channels_last).eval()
+        self._hears = hears
+        self._runner = runner
+        # On the CPU, in single precision: next to a checkpoint's towers it costs nothing.
+        self._projector = projector.eval()
         self.dimensions = base.dimensions
-        self._runner = TowerRunner(device, self.dimensions)
 
     def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         return self._base.tokenize(texts)
@@ -105,11 +89,16 @@ class AlignedTowers:
     def audio_windows(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         return log_mel_windows(samples)
 
+    @torch.inference_mode()
     def encode_audio(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        return encode_windows(self._ears, windows, self._runner, torch.float32)
+        taken = self._projector.fc1.in_features
+        heard = encode_windows(self._hears, windows, taken, self._runner)
+        return unit(self._projector.hear(torch.from_numpy(heard)).numpy())
 
 
-def with_ears(base: Towers, directory: Path, device: str = "cpu") -> AlignedTowers:
+def with_ears(
+    base: Towers, directory: Path, device: str = "cpu", threads: int = 0
+) -> AlignedTowers:
     """Add the audio tower and the projector of `directory` to a checkpoint's towers.
 
     ModelFilesError if a file is missing or damaged, or leads into another checkpoint's space.
@@ -118,14 +107,14 @@ def with_ears(base: Towers, directory: Path, device: str = "cpu") -> AlignedTowe
         if not (directory / name).is_file():
             raise ModelFilesError(directory / name, f"is missing: {AGAIN}")
     projector = load_projector(directory / PROJECTOR_FILE)
-    tower = load_audio_tower(directory / AUDIO_FILE)
-    made, taken = tower.dimensions, projector.fc1.in_features
+    hears, made = load_audio_tower(directory / AUDIO_FILE, device)
+    taken = projector.fc1.in_features
     if made != taken:
         raise ModelFilesError(
             directory / PROJECTOR_FILE, f"takes {taken} dimensions, {AUDIO_FILE} makes {made}"
         )
     _check(base, projector, directory / PROJECTOR_FILE)
-    return AlignedTowers(base, Ears(tower, projector), torch.device(device))
+    return AlignedTowers(base, hears, projector, TowerRunner(device, threads))
 
 
 AGAIN = "make it with `omnivec models align-audio`"

@@ -12,20 +12,14 @@ from typing import Literal, cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Stages of V2: (expansion, channels, blocks, stride); of V1: (channels, blocks, stride).
-_V2_STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
+from app.encoders.architecture import (
+    STEM_CHANNELS,
+    V1_FEATURES,
+    V1_STAGES,
+    V2_FEATURES,
+    V2_LATE,
+    V2_STAGES,
 )
-_V2_LATE = 5  # the first of the late stages
-_V1_STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
-_STEM_CHANNELS = 32
-
 
 Activation = Literal["none", "relu", "relu6"]
 
@@ -108,8 +102,8 @@ class MobileNetV2Early(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv_stem = Convolution(3, _STEM_CHANNELS, 3, 2, padding=1, activation="relu6")
-        self.blocks = _v2_stages(range(_V2_LATE))
+        self.conv_stem = Convolution(3, STEM_CHANNELS, 3, 2, padding=1, activation="relu6")
+        self.blocks = _v2_stages(range(V2_LATE))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.blocks(self.conv_stem(x))
@@ -119,12 +113,12 @@ class MobileNetV2Early(nn.Module):
 class MobileNetV2Late(nn.Module):
     """The last stages of V2: what the first ones give → pooled features [n, 1280]."""
 
-    features = 1280
+    features = V2_FEATURES
 
     def __init__(self) -> None:
         super().__init__()
-        self.blocks = _v2_stages(range(_V2_LATE, len(_V2_STAGES)))
-        self.conv_head = Convolution(_V2_STAGES[-1][1], self.features, 1, activation="relu6")
+        self.blocks = _v2_stages(range(V2_LATE, len(V2_STAGES)))
+        self.conv_head = Convolution(V2_STAGES[-1].channels, self.features, 1, activation="relu6")
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv_head(self.blocks(x)).mean((2, 3))
@@ -135,17 +129,17 @@ def _v2_stages(numbers: range) -> nn.Sequential:
     """Some stages of V2, under the names that they have in the whole."""
     stages: dict[str, nn.Module] = {}
     for number in numbers:
-        expansion, channels, count, stride = _V2_STAGES[number]
-        inputs = _V2_STAGES[number - 1][1] if number else _STEM_CHANNELS
+        stage = V2_STAGES[number]
+        inputs = V2_STAGES[number - 1].channels if number else STEM_CHANNELS
         blocks: list[nn.Module] = []
-        for index in range(count):
-            step = stride if index == 0 else 1
+        for index in range(stage.blocks):
+            stride = stage.stride if index == 0 else 1
             blocks.append(
-                _Separable(inputs, channels, step, "relu6", same=False, last=False)
-                if expansion == 1
-                else _InvertedResidual(inputs, channels, step, expansion)
+                _Separable(inputs, stage.channels, stride, "relu6", same=False, last=False)
+                if stage.expansion == 1
+                else _InvertedResidual(inputs, stage.channels, stride, stage.expansion)
             )
-            inputs = channels
+            inputs = stage.channels
         stages[str(number)] = nn.Sequential(*blocks)
     return nn.Sequential(OrderedDict(stages))
 
@@ -157,19 +151,21 @@ class MobileNetV1(nn.Module):
     end, none at the start.
     """
 
-    features = 1024
+    features = V1_FEATURES
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv_stem = Convolution(1, _STEM_CHANNELS, 3, 2, activation="relu")
-        inputs = _STEM_CHANNELS
+        self.conv_stem = Convolution(1, STEM_CHANNELS, 3, 2, activation="relu")
+        inputs = STEM_CHANNELS
         stages: list[nn.Module] = []
-        for channels, count, stride in _V1_STAGES:
+        for stage in V1_STAGES:
             blocks: list[nn.Module] = []
-            for index in range(count):
-                step = stride if index == 0 else 1
-                blocks.append(_Separable(inputs, channels, step, "relu", same=True, last=True))
-                inputs = channels
+            for index in range(stage.blocks):
+                stride = stage.stride if index == 0 else 1
+                blocks.append(
+                    _Separable(inputs, stage.channels, stride, "relu", same=True, last=True)
+                )
+                inputs = stage.channels
             stages.append(nn.Sequential(*blocks))
         self.blocks = nn.Sequential(*stages)
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from app.encoders.architecture import AUDIO_HIDDEN_PER_DIMENSION, CLASSES, IMAGE_HIDDEN
 from app.encoders.mobilenet import MobileNetV1, MobileNetV2Early, MobileNetV2Late
-
-CLASSES: Final = 1000  # of ImageNet
-IMAGE_HIDDEN: Final = 512
 
 
 class MlpHead(nn.Module):
@@ -92,7 +88,9 @@ class AudioTower(nn.Module):
         super().__init__()
         self.dimensions = dimensions
         self.trunk = MobileNetV1()
-        self.head = MlpHead(MobileNetV1.features, 2 * dimensions, dimensions)
+        self.head = MlpHead(
+            MobileNetV1.features, AUDIO_HIDDEN_PER_DIMENSION * dimensions, dimensions
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.head(self.trunk(x))

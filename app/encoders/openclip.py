@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PRECISIONS: Final = {
+    Precision.AUTO: ("fp32", torch.float32),
     Precision.FLOAT32: ("fp32", torch.float32),
     Precision.BFLOAT16: ("bf16", torch.bfloat16),
     Precision.FLOAT16: ("fp16", torch.float16),

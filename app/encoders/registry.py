@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,9 +155,9 @@ class Registry:
 
     def _device(self) -> str:
         device = self._settings.device
-        if device is Device.CPU:
+        if device is Device.CPU or (device is Device.AUTO and not _may_have_cuda()):
             return "cpu"
-        import torch  # noqa: PLC0415 (a second and 480 MB, only for who loads a model)
+        import torch  # noqa: PLC0415 (two seconds and 480 MB, which no model may need)
 
         if torch.cuda.is_available():
             return "cuda"
@@ -164,6 +166,15 @@ class Registry:
                 "model", "OMNIVEC_DEVICE is cuda, but PyTorch finds no CUDA device; use auto or cpu"
             )
         return "cpu"
+
+
+def _may_have_cuda() -> bool:
+    """Tell whether there is a driver at all, NVIDIA's or AMD's, without importing PyTorch."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return Path("/dev/kfd").exists()
+    return True
 
 
 def places(entry: Entry) -> tuple[Path, ...]:
@@ -197,8 +208,9 @@ def _use_threads(settings: ModelSettings) -> None:
 def _load_bundled(entry: Entry, device: str, settings: ModelSettings) -> Towers:
     from app.encoders.bundled import load_bundled  # noqa: PLC0415
 
-    _use_threads(settings)
-    return load_bundled(entry.home, device=device, dtype=settings.precision)
+    return load_bundled(
+        entry.home, device=device, precision=settings.precision, threads=settings.threads
+    )
 
 
 def _load_openclip(entry: Entry, device: str, settings: ModelSettings) -> Towers:
@@ -212,7 +224,7 @@ def _load_openclip(entry: Entry, device: str, settings: ModelSettings) -> Towers
         return towers
     from app.encoders.aligned import with_ears  # noqa: PLC0415
 
-    return with_ears(towers, entry.home, device)
+    return with_ears(towers, entry.home, device, settings.threads)
 
 
 LOADERS: Mapping[Loader, Load] = {

@@ -1,104 +1,78 @@
-"""A tower on several cores: pieces of a batch side by side, each on one thread from end to end.
+"""A batch on several cores: pieces of it side by side, each on one thread from end to end.
 
-Within an operation PyTorch splits the work over OpenMP threads, which wait for each other at the
-end of each of a tower's hundred operations. Where other processes want the cores as well, and the
-decoders always do, all of them wait each time for the one that is not running. Small pieces stay
-in a core's cache besides.
+Within an operator the work can be split, too, but a tower is a hundred operators, most of them too
+short for it, and all threads wait for the last at the end of each: a batch of pictures takes a
+third longer so.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from threading import Barrier, Lock, local
-from typing import TYPE_CHECKING, TypeVar, cast
+from threading import local
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
-T = TypeVar("T")
-R = TypeVar("R")
-
-# More would wait for the interpreter's lock: with more cores each takes several of them instead.
-MOST_THREADS = 8
-
-_STARTING = Lock()  # PyTorch's number of threads is another one meanwhile
-
-
-class TowerThreads:
-    """Threads that share PyTorch's number of threads, as it was when they started, equally."""
-
-    def __init__(self) -> None:
-        threads = torch.get_num_threads()
-        self.count = min(threads, MOST_THREADS)
-        self._pool = ThreadPoolExecutor(
-            self.count, "tower", _use_threads, (threads // self.count, Barrier(self.count))
-        )
-        for started in [self._pool.submit(int) for _ in range(self.count)]:
-            started.result()
-        torch.set_num_threads(threads)  # for threads to come: it is theirs that was set last
-
-    def map(self, function: Callable[[T], R], pieces: Sequence[T]) -> list[R]:
-        """Return the function's results for the pieces, in their order."""
-        return list(self._pool.map(function, pieces))
+_LEAST_LENGTH = 1e-12
 
 
 class TowerRunner:
-    """Runs a tower to `dimensions` on a device, on a CPU in pieces side by side.
+    """Runs towers on a device, on a CPU in pieces side by side.
 
     Each thread that calls has its own threads: a search does not wait for the pieces of others.
     """
 
-    def __init__(self, device: torch.device, dimensions: int) -> None:
-        self.device = device
-        self._dimensions = dimensions
+    def __init__(self, device: str, threads: int = 0) -> None:
+        """`threads` of a CPU, 0 for one per core."""
+        self._kind = device.partition(":")[0]
+        self.threads = (threads or _cores()) if self._kind == "cpu" else 1
         self._caller = local()
-
-    @property
-    def _threads(self) -> TowerThreads | None:
-        if self.device.type != "cpu":
-            return None
-        if not hasattr(self._caller, "threads"):
-            with _STARTING:
-                self._caller.threads = TowerThreads()
-        return cast("TowerThreads", self._caller.threads)
 
     def run(
         self,
-        encode: Callable[[slice], Tensor],
+        encode: Callable[[slice], NDArray[Any]],
         count: int,
+        dimensions: int,
         at_once: Mapping[str, int],
-        *,
-        one_thread: bool = False,
     ) -> NDArray[np.float32]:
-        """Encode so many inputs and scale to unit length: float32 [count, dimensions].
+        """Encode so many inputs, and scale to unit length: float32 [count, dimensions].
 
-        `at_once` says how many a type of device takes in one piece. A single piece is split within
-        each operation unless it is not worth it.
+        `at_once` says how many a kind of device takes in one piece. What a piece raises comes out.
         """
-        out = np.empty((count, self._dimensions), dtype=np.float32)
+        out = np.empty((count, dimensions), np.float32)
 
-        @torch.inference_mode()
         def run(piece: slice) -> None:
-            vectors = functional.normalize(encode(piece).float(), dim=1)
-            out[piece] = vectors.cpu().numpy()
+            out[piece] = unit(encode(piece))
 
-        threads = self._threads
-        pieces = _pieces(count, at_once[self.device.type], threads.count if threads else 1)
-        if threads and (one_thread or len(pieces) > 1):
-            threads.map(run, pieces)
-        else:
+        pieces = _pieces(count, at_once[self._kind], self.threads)
+        if self.threads == 1 or len(pieces) == 1:
             for piece in pieces:
                 run(piece)
+        else:
+            for _ in self._pool().map(run, pieces):
+                pass
         return out
+
+    def _pool(self) -> ThreadPoolExecutor:
+        if not hasattr(self._caller, "pool"):
+            self._caller.pool = ThreadPoolExecutor(self.threads, "tower")
+        pool: ThreadPoolExecutor = self._caller.pool
+        return pool
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale each row to unit length."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: NDArray[np.float32] = vectors / np.maximum(lengths, _LEAST_LENGTH)
+    return scaled
 
 
 def _pieces(count: int, at_once: int, threads: int) -> list[slice]:
@@ -108,7 +82,6 @@ def _pieces(count: int, at_once: int, threads: int) -> list[slice]:
     return [slice(*both) for both in pairwise(ends)]
 
 
-def _use_threads(count: int, all_set: Barrier) -> None:
-    torch.get_num_threads()  # takes the common number for this thread, once and for all
-    torch.set_num_threads(count)
-    all_set.wait()
+def _cores() -> int:
+    """Return how many cores this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

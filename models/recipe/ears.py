@@ -11,10 +11,10 @@ import msgspec
 from safetensors.numpy import save_file
 
 from app.domain.modality import Modality
-from app.encoders.bundled import AUDIO_FILE
 from app.encoders.calibration import GAP_FILE
 from app.encoders.cards import CARD_FILE, Card, Loader, Logistic, OpenClip
 from app.encoders.checkpoints import PROJECTOR_FILE
+from app.encoders.model_files import AUDIO_FILE
 from app.errors import InvalidInput, NameTaken, NotFound
 from models.recipe.align import align
 from models.recipe.figures import sha256

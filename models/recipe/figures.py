@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.encoders.bundled import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
 from app.encoders.calibration import GAP_FILE
 from app.encoders.cards import CARD_FILE
+from app.encoders.model_files import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,16 +11,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from app.encoders.bundled import (
+from app.encoders.architecture import BertShape
+from app.encoders.minilm import TextTower
+from app.encoders.model_files import (
     AUDIO_FILE,
     CONFIG_FILE,
     IMAGE_FILE,
     TEXT_CONFIG_DIRECTORY,
     TEXT_FILE,
     TOKENIZER_FILE,
-    TowerModules,
 )
-from app.encoders.minilm import BertShape, TextTower
+from app.encoders.modules import TowerModules
 from app.encoders.networks import AudioTower, ImageTower
 from models.recipe.norms import fold_norms
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.encoders.networks import CLASSES
+from app.encoders.architecture import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

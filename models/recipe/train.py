@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app.encoders.networks import CLASSES, ImageHead
+from app.encoders.architecture import CLASSES
+from app.encoders.networks import ImageHead
 from models.recipe.examples import half_precision, late, learning, taken
 from models.recipe.losses import (
     CLASS_TEMPERATURE,

@@ -166,8 +166,8 @@ class Bench:
     ) -> tuple[float, float]:
         """Return both ways' median seconds, in alternate blocks so that noise hits both alike.
 
-        The direct calls have a thread of their own, always the same one: every thread that
-        computes has PyTorch start helpers that spin for a while after each call.
+        The direct calls have a thread of their own, always the same one: a tower starts threads
+        for each that calls.
         """
         loop = asyncio.get_running_loop()
         times: tuple[list[float], list[float]] = ([], [])

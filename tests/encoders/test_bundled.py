@@ -12,15 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from app.encoders.bundled import (
+from app.encoders.bundled import BundledTowers, load_bundled
+from app.encoders.model_files import (
     AUDIO_FILE,
     CONFIG_FILE,
     IMAGE_FILE,
     TEXT_FILE,
-    BundledTowers,
     ModelFilesError,
-    load_bundled,
 )
+from app.settings import Precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +109,7 @@ def test_long_text_is_cut_to_the_context_length(towers: BundledTowers) -> None:
 
 
 def test_bfloat16_stays_close(towers: BundledTowers) -> None:
-    low = load_bundled(MODEL, dtype="bfloat16")
+    low = load_bundled(MODEL, precision=Precision.BFLOAT16)
     cosines = (texts(low, "a dog", "a guitar") * texts(towers, "a dog", "a guitar")).sum(1)
     assert cosines.min() > 0.99
     images = (low.encode_images(pixels(2)) * towers.encode_images(pixels(2))).sum(1)
@@ -144,7 +144,7 @@ def test_words_of_like_meaning_are_near(towers: BundledTowers) -> None:
 
 
 @torch.no_grad()
-def test_texts_are_those_of_the_reference_implementation(towers: BundledTowers) -> None:
+def test_texts_are_those_of_the_reference_implementation() -> None:
     from transformers import BertConfig, BertModel  # noqa: PLC0415
 
     config = BertConfig.from_pretrained(MODEL / "text")
@@ -153,6 +153,7 @@ def test_texts_are_those_of_the_reference_implementation(towers: BundledTowers) 
     proj = state.pop("proj.weight")
     bert = {name.removeprefix("transformer."): tensor for name, tensor in state.items()}
     reference.load_state_dict(bert)
+    towers = load_bundled(MODEL, precision=Precision.FLOAT32)
     (tokens,) = towers.tokenize(["three red circles"])
     states = reference(torch.from_numpy(tokens)[None]).last_hidden_state
     vector = functional.normalize(states.mean(1) @ proj.T, dim=1)

@@ -9,9 +9,11 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from app.encoders.bundled import TowerModules, load_modules, load_tokenizer
+from app.encoders.architecture import BertShape
 from app.encoders.cards import CARD_FILE, parse_pair, read_card
-from app.encoders.minilm import BertShape, TextTower
+from app.encoders.minilm import TextTower
+from app.encoders.model_files import load_tokenizer
+from app.encoders.modules import TowerModules, load_modules
 from app.encoders.networks import AudioTower, ImageTower
 from models.recipe.figures import BUNDLED, README, sha256, table, update_card, with_table
 from models.recipe.files import CONTEXT_LENGTH, DIMENSIONS, save_model

@@ -13,10 +13,10 @@ from tokenizers.pre_tokenizers import Whitespace
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
-from app.encoders import minilm
-from app.encoders.minilm import BertShape, TextTower
+from app.encoders.architecture import CLASSES, BertShape
+from app.encoders.minilm import TextTower
 from app.encoders.mobilenet import MobileNetV1, MobileNetV2Late
-from app.encoders.networks import CLASSES, AudioTower, ImageHead, ImageTower, MlpHead
+from app.encoders.networks import AudioTower, ImageHead, ImageTower, MlpHead
 from models.recipe import examples as recipe_examples
 from models.recipe import train
 from models.recipe.corpus import Part
@@ -316,7 +316,6 @@ def test_a_lesson_stays_on_its_device(tmp_path: Path, monkeypatch: pytest.Monkey
         losses[title] = loss(np.random.default_rng(1)).device
 
     monkeypatch.setattr(Trainer, "_descend", one_step)
-    monkeypatch.setattr(minilm, "_are_whole", lambda _: False)  # a fake text holds no words
     with FakeTensorMode(), torch.device("cuda"):
         tower, names = ImageTower(8, 16), torch.randn(CLASSES, 16)
         classifier = (torch.randn(CLASSES, 2 * FEATURES), torch.zeros(CLASSES))
